@@ -1,0 +1,3 @@
+// Package catalog turns shunt.yaml into a validated, immutable value: providers,
+// models, offers, prices and variants. It does no I/O: the caller hands it bytes.
+package catalog
