@@ -2,6 +2,12 @@
 // Envoy's configuration listens for: headers, metadata keys, clusters, sockets.
 package names
 
+import (
+	"strconv"
+	"strings"
+	"time"
+)
+
 // Namespace is the dynamic-metadata namespace that extproc writes.
 const Namespace = "shunt"
 
@@ -11,11 +17,14 @@ const (
 	KeyQuote          = "quote"           // string: billing.Quote as JSON
 	KeyPlan           = "plan"            // string: what a retry needs, as JSON; absent with one attempt
 	KeyStripUsage     = "strip_usage"     // bool: a usage chunk is not the client's (BILL-7)
+	KeyExplain        = "explain"         // string: the explanation a client asked for
 )
 
-// KeyStreamError is set beside the keys above by the response filter when a
-// 200 stream carried an error event.
-const KeyStreamError = "stream_error"
+// Keys that the response filter sets in Namespace.
+const (
+	KeyStreamError = "stream_error" // bool: a 200 stream carried an error event
+	KeyTail        = "tail"         // string: a last SSE line that had no newline, when it holds usage
+)
 
 // Internal headers. All begin with Prefix, and Prefix is stripped from what
 // clients send and from what providers and clients get.
@@ -25,6 +34,15 @@ const (
 	// HeaderExplain asks for the decision's explanation; the answer carries it
 	// under the same name.
 	HeaderExplain = "x-shunt-explain"
+	// HeaderExplainAsked carries the client's HeaderExplain past the stripping of
+	// Prefix, where routing.explain allows it.
+	HeaderExplainAsked = "shunt-explain"
+)
+
+// Phase is gRPC metadata on ext_proc streams: which of the two filters calls.
+const (
+	PhaseKey   = "shunt-phase"
+	PhaseRetry = "retry" // the upstream filter, from the second attempt on
 )
 
 // Headers of the public API.
@@ -36,22 +54,73 @@ const (
 	HeaderBillingMode = "x-billing-mode"
 )
 
+// Resources of Envoy's configuration.
+const (
+	Listener    = "shunt"
+	RouteConfig = "shunt"
+	// LogName is the access log's name, UsageNamespace where Envoy's usage reader
+	// puts an envoy.data.ai.v3.TokenUsage (typed metadata).
+	LogName        = "shunt"
+	UsageNamespace = "envoy.ai.token_usage"
+)
+
 // Clusters that shunt itself answers on.
 const (
 	ClusterExtProc = "shunt"     // gRPC: ext_proc, access log, xDS
 	ClusterAPI     = "shunt_api" // HTTP: models, providers, engines, preferences
 )
 
-const providerCluster = "shunt_provider_"
+// PassthroughCluster is the cluster of the i-th passthrough entry.
+func PassthroughCluster(i int) string { return "shunt_passthrough_" + strconv.Itoa(i) }
+
+// An attempt whose first-byte timeout is shorter than its request's goes through
+// TimedListener, an internal listener: HeaderTimed names the provider there, and
+// HeaderOutcome on the answer says what became of an attempt that failed without
+// one.
+const (
+	TimedListener = "shunt_timed"
+	HeaderTimed   = Prefix + "timed"
+	HeaderOutcome = Prefix + "outcome"
+
+	OutcomeTimeout        = "timeout"
+	OutcomeConnectFailure = "connect_failure"
+	OutcomeReset          = "reset"
+)
+
+const (
+	providerCluster = "shunt_provider_"
+	timedCluster    = "shunt_timed_"
+)
+
+// TimedCluster is the way to a provider through TimedListener.
+func TimedCluster(slug string) string { return timedCluster + slug }
+
+// TimedGroup is the priority group of TimedCluster; a provider's slug alone is the
+// group of its own cluster.
+func TimedGroup(slug string) string { return slug + "!" }
 
 // ProviderCluster is the cluster of the provider with this slug.
 func ProviderCluster(slug string) string { return providerCluster + slug }
 
-// ProviderOf is the slug of a provider's cluster; ok is false for any other
-// cluster.
+// ProviderOf is the slug of a provider's cluster, whichever way it goes; ok is
+// false for any other cluster.
 func ProviderOf(cluster string) (slug string, ok bool) {
-	if len(cluster) <= len(providerCluster) || cluster[:len(providerCluster)] != providerCluster {
-		return "", false
+	if slug, ok = strings.CutPrefix(cluster, providerCluster); ok {
+		return slug, true
 	}
-	return cluster[len(providerCluster):], true
+	return strings.CutPrefix(cluster, timedCluster)
 }
+
+// Route is the value of HeaderRoute that selects the route for answers of one API
+// ("chat" stands for completions too) whose attempts may be silent for idle.
+func Route(api string, idle time.Duration) string { return api + "/" + idle.String() }
+
+// Idle is how long an attempt may be silent at any time: a wait for the first byte
+// is not cut short by an idle timeout below it.
+func Idle(idle, firstByte time.Duration) time.Duration { return max(idle, firstByte) }
+
+// Paths that shunt itself answers: exact ones and prefixes.
+var (
+	APIPaths    = []string{"/v1/models", "/api/v1/models", "/v1/engines", "/api/v1/engines", "/api/user/provider-preferences"}
+	APIPrefixes = []string{"/v1/models/", "/api/v1/models/", "/api/models/"}
+)

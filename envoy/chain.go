@@ -1,0 +1,92 @@
+package envoy
+
+import (
+	"strings"
+
+	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
+	priorityv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/router/cluster_specifiers/priority_group/v3"
+
+	"github.com/shunt-gateway/shunt/catalog"
+	"github.com/shunt-gateway/shunt/envoy/names"
+)
+
+// What this file holds differs between Envoy versions: how a chain that was
+// computed for one request reaches the router. From Envoy 1.40 on it is dynamic
+// metadata; older ones need another form, and nothing else.
+
+// chain lets the request's metadata name the providers in order: attempt n goes to
+// the n-th group. The groups here are what those names mean.
+func chain(c *catalog.Catalog) *routev3.RouteAction_InlineClusterSpecifierPlugin {
+	spec := &priorityv3.PriorityGroupClusterSpecifier{OverrideMetadataNamespace: names.Namespace}
+	group := func(name, cluster string) {
+		spec.PriorityGroups = append(spec.PriorityGroups, &priorityv3.PriorityGroup{
+			Name:     name,
+			Clusters: []*priorityv3.ClusterWeight{{ClusterName: cluster, Weight: u32(1)}},
+		})
+	}
+	for _, p := range c.Providers {
+		group(p.Slug, names.ProviderCluster(p.Slug))
+	}
+	for _, p := range timed(c) {
+		group(names.TimedGroup(p.Slug), names.TimedCluster(p.Slug))
+	}
+	return &routev3.RouteAction_InlineClusterSpecifierPlugin{
+		InlineClusterSpecifierPlugin: &routev3.ClusterSpecifierPlugin{
+			Extension: extension("envoy.router.cluster_specifier_plugin.priority_group", spec),
+		},
+	}
+}
+
+// retryOn translates routing.fallback_on (FALL-1).
+func retryOn(f catalog.FallbackOn) (conditions string, statuses []uint32) {
+	var on []string
+	if f.ConnectFailure {
+		on = append(on, "connect-failure")
+	}
+	if f.Reset || f.Timeout {
+		on = append(on, "reset")
+	}
+	if f.ServerErrors {
+		for s := uint32(500); s < 600; s++ {
+			statuses = append(statuses, s)
+		}
+	}
+	for _, s := range f.Statuses {
+		if !f.ServerErrors || s < 500 {
+			statuses = append(statuses, uint32(s))
+		}
+	}
+	if len(statuses) > 0 {
+		on = append(on, "retriable-status-codes")
+	}
+	on = append(on, "retriable-headers")
+	return strings.Join(on, ","), statuses
+}
+
+// retriableOutcomes are what the timed way answers where the direct way has no
+// answer at all.
+func retriableOutcomes(f catalog.FallbackOn) []*routev3.HeaderMatcher {
+	var out []*routev3.HeaderMatcher
+	for _, o := range []struct {
+		on    bool
+		value string
+	}{
+		{f.ConnectFailure, names.OutcomeConnectFailure},
+		{f.Reset, names.OutcomeReset},
+		{f.Timeout, names.OutcomeTimeout},
+	} {
+		if o.on {
+			out = append(out, headerIs(names.HeaderOutcome, o.value))
+		}
+	}
+	return out
+}
+
+// adsSource says that a resource comes over ADS.
+func adsSource() *corev3.ConfigSource {
+	return &corev3.ConfigSource{
+		ResourceApiVersion:    corev3.ApiVersion_V3,
+		ConfigSourceSpecifier: &corev3.ConfigSource_Ads{Ads: &corev3.AggregatedConfigSource{}},
+	}
+}

@@ -1,0 +1,159 @@
+package envoy
+
+import (
+	"net/netip"
+	"strconv"
+	"strings"
+	"time"
+
+	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
+	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+	endpointv3 "github.com/envoyproxy/go-control-plane/envoy/config/endpoint/v3"
+	httpv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/upstreams/http/v3"
+
+	"github.com/shunt-gateway/shunt/catalog"
+	"github.com/shunt-gateway/shunt/envoy/names"
+)
+
+// unlimited stands for "as many as this machine has": thousands of streams may be
+// open to one provider, and the default of 1,024 would answer 503 instead. Load is
+// shed by shunt, where a caller can be told so (SEC-4).
+const unlimited = 1 << 20
+
+func clusters(c *catalog.Catalog, o Options) []Named {
+	out := []Named{apiCluster(o)}
+	for _, p := range c.Providers {
+		out = append(out, providerCluster(c, p, o))
+	}
+	for _, p := range timed(c) {
+		out = append(out, timedCluster(c, p))
+	}
+	for i, p := range c.Passthrough {
+		out = append(out, passthroughCluster(names.PassthroughCluster(i), p, o))
+	}
+	return out
+}
+
+// SidecarCluster is shunt's own gRPC server. It stands in the bootstrap, because
+// ADS itself comes over it.
+func SidecarCluster(o Options) *clusterv3.Cluster {
+	cl := pipeCluster(names.ClusterExtProc, o.Socket)
+	cl.TypedExtensionProtocolOptions = protocolOptions(&httpv3.HttpProtocolOptions{
+		UpstreamProtocolOptions: &httpv3.HttpProtocolOptions_ExplicitHttpConfig_{
+			ExplicitHttpConfig: &httpv3.HttpProtocolOptions_ExplicitHttpConfig{
+				ProtocolConfig: &httpv3.HttpProtocolOptions_ExplicitHttpConfig_Http2ProtocolOptions{
+					Http2ProtocolOptions: &corev3.Http2ProtocolOptions{
+						// A 32 MiB body must not wait for 64 KiB windows.
+						InitialStreamWindowSize:     u32(4 << 20),
+						InitialConnectionWindowSize: u32(16 << 20),
+					},
+				},
+			},
+		},
+	})
+	return cl
+}
+
+func apiCluster(o Options) *clusterv3.Cluster { return pipeCluster(names.ClusterAPI, o.APISocket) }
+
+func pipeCluster(name, path string) *clusterv3.Cluster {
+	return &clusterv3.Cluster{
+		Name:                 name,
+		ConnectTimeout:       duration(time.Second),
+		ClusterDiscoveryType: &clusterv3.Cluster_Type{Type: clusterv3.Cluster_STATIC},
+		LoadAssignment: &endpointv3.ClusterLoadAssignment{ClusterName: name, Endpoints: []*endpointv3.LocalityLbEndpoints{
+			{LbEndpoints: []*endpointv3.LbEndpoint{endpoint(pipe(path), "")}},
+		}},
+		CircuitBreakers: breakers(),
+	}
+}
+
+func endpoint(a *corev3.Address, hostname string) *endpointv3.LbEndpoint {
+	return &endpointv3.LbEndpoint{HostIdentifier: &endpointv3.LbEndpoint_Endpoint{
+		Endpoint: &endpointv3.Endpoint{Address: a, Hostname: hostname},
+	}}
+}
+
+func breakers() *clusterv3.CircuitBreakers {
+	return &clusterv3.CircuitBreakers{Thresholds: []*clusterv3.CircuitBreakers_Thresholds{{
+		MaxConnections: u32(unlimited), MaxPendingRequests: u32(unlimited),
+		MaxRequests: u32(unlimited), MaxRetries: u32(unlimited),
+	}}}
+}
+
+func providerCluster(c *catalog.Catalog, p *catalog.Provider, o Options) *clusterv3.Cluster {
+	name := names.ProviderCluster(p.Slug)
+	cl := endpointCluster(name, p.Endpoint, o)
+	cl.ConnectTimeout = duration(p.Timeout.Connect)
+	cl.OutlierDetection = outliers()
+	cl.TypedExtensionProtocolOptions = protocolOptions(upstreamProtocol(p.Endpoint, upstreamFilters(c, p, o)))
+	return cl
+}
+
+func passthroughCluster(name string, p catalog.Passthrough, o Options) *clusterv3.Cluster {
+	cl := endpointCluster(name, p.Endpoint, o)
+	cl.ConnectTimeout = duration(5 * time.Second)
+	cl.TypedExtensionProtocolOptions = protocolOptions(upstreamProtocol(p.Endpoint, nil))
+	return cl
+}
+
+// endpointCluster reaches a host by name or address. A name has a second endpoint
+// of lower priority that refuses connections: when the name does not resolve, Envoy
+// would otherwise answer "no healthy upstream" at once and never try the next
+// provider.
+func endpointCluster(name string, e catalog.Endpoint, o Options) *clusterv3.Cluster {
+	cl := &clusterv3.Cluster{
+		Name:            name,
+		CircuitBreakers: breakers(),
+		LoadAssignment: &endpointv3.ClusterLoadAssignment{ClusterName: name, Endpoints: []*endpointv3.LocalityLbEndpoints{
+			{LbEndpoints: []*endpointv3.LbEndpoint{endpoint(socket(e.Host, uint32(e.Port)), authority(e))}},
+		}},
+	}
+	if _, err := netip.ParseAddr(e.Host); err == nil {
+		cl.ClusterDiscoveryType = &clusterv3.Cluster_Type{Type: clusterv3.Cluster_STATIC}
+	} else {
+		cl.ClusterDiscoveryType = &clusterv3.Cluster_Type{Type: clusterv3.Cluster_STRICT_DNS}
+		cl.DnsLookupFamily = clusterv3.Cluster_V4_PREFERRED
+		cl.LoadAssignment.Endpoints = append(cl.LoadAssignment.Endpoints, &endpointv3.LocalityLbEndpoints{
+			Priority:    1,
+			LbEndpoints: []*endpointv3.LbEndpoint{endpoint(socket("127.0.0.1", refusingPort), authority(e))},
+		})
+	}
+	if e.Scheme == "https" {
+		cl.TransportSocket = tls(e, o.CAFile)
+	}
+	return cl
+}
+
+// refusingPort is tcpmux, which nothing serves: a connection to it fails at once.
+const refusingPort = 1
+
+// outliers takes single addresses of a provider with many out of rotation after
+// connection failures. A provider with one address is never ejected: shunt's own
+// cooldowns decide about whole providers, and a request fails only when it must
+// (SEL-11).
+func outliers() *clusterv3.OutlierDetection {
+	return &clusterv3.OutlierDetection{
+		SplitExternalLocalOriginErrors:  true,
+		ConsecutiveLocalOriginFailure:   u32(5),
+		Consecutive_5Xx:                 u32(5),
+		EnforcingConsecutive_5Xx:        u32(0),
+		EnforcingSuccessRate:            u32(0),
+		EnforcingLocalOriginSuccessRate: u32(0),
+		BaseEjectionTime:                duration(30 * time.Second),
+		MaxEjectionPercent:              u32(50),
+	}
+}
+
+// authority is the Host header for an endpoint: the port only where it is not the
+// scheme's own.
+func authority(e catalog.Endpoint) string {
+	host := e.Host
+	if strings.Contains(host, ":") {
+		host = "[" + host + "]"
+	}
+	if (e.Scheme == "https" && e.Port == 443) || (e.Scheme == "http" && e.Port == 80) {
+		return host
+	}
+	return host + ":" + strconv.Itoa(int(e.Port))
+}

@@ -1,0 +1,99 @@
+package envoy
+
+import (
+	_ "embed"
+
+	mutationv3 "github.com/envoyproxy/go-control-plane/envoy/config/common/mutation_rules/v3"
+	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
+	aiv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/ai_protocol_manager/v3"
+	bufferv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/buffer/v3"
+	luav3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/lua/v3"
+	routerv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/router/v3"
+	hcmv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
+	typeaiv3 "github.com/envoyproxy/go-control-plane/envoy/type/ai/v3"
+	"google.golang.org/protobuf/types/known/anypb"
+	"google.golang.org/protobuf/types/known/structpb"
+
+	"github.com/shunt-gateway/shunt/catalog"
+	"github.com/shunt-gateway/shunt/envoy/names"
+)
+
+// The names of the filters that run on routed requests only.
+const (
+	filterBuffer  = "envoy.filters.http.buffer"
+	filterExtProc = "envoy.filters.http.ext_proc"
+	filterLua     = "envoy.filters.http.lua"
+	filterAI      = "envoy.filters.http.ai_protocol_manager"
+)
+
+//go:embed response.lua
+var responseLua string
+
+// httpFilters is the chain in the order of the request. A response passes it
+// backwards: usage is counted first, then lua edits the body, then the headers of
+// every answer are completed.
+func httpFilters(c *catalog.Catalog) []*hcmv3.HttpFilter {
+	return []*hcmv3.HttpFilter{
+		headerMutation(nil, []*mutationv3.HeaderMutation{
+			set(names.HeaderAttempts, "%UPSTREAM_REQUEST_ATTEMPT_COUNT%"),
+			set(names.HeaderExplain, "%DYNAMIC_METADATA("+names.Namespace+":"+names.KeyExplain+")%"),
+		}),
+		disabled(filterBuffer, pack(&bufferv3.Buffer{MaxRequestBytes: u32(uint32(c.Limits.Body))})),
+		disabled(filterExtProc, pack(requestExtProc(c))),
+		disabled(filterLua, pack(responseEditor(c))),
+		disabled(filterAI, pack(usageReader(c))),
+		httpFilter("envoy.filters.http.router", pack(&routerv3.Router{
+			SuppressEnvoyHeaders: true,
+			UpstreamLog:          accessLog(nil),
+		})),
+	}
+}
+
+func disabled(name string, config *anypb.Any) *hcmv3.HttpFilter {
+	f := httpFilter(name, config)
+	f.Disabled = true
+	return f
+}
+
+// routedFilters switches the disabled filters on for a route whose answers follow
+// one API.
+func routedFilters(api catalog.API) map[string]*anypb.Any {
+	on := pack(&routev3.FilterConfig{Config: &anypb.Any{}})
+	protocol := typeaiv3.LLMProtocol_OPENAI_CHAT_COMPLETIONS
+	if api == catalog.Responses {
+		protocol = typeaiv3.LLMProtocol_OPENAI_RESPONSES
+	}
+	return map[string]*anypb.Any{
+		filterBuffer:  on,
+		filterExtProc: on,
+		filterLua:     on,
+		filterAI: pack(&aiv3.AiProtocolManagerPerRoute{
+			Response: &aiv3.ResponsePerRoute{LlmProtocol: protocol},
+		}),
+	}
+}
+
+// responseEditor names the provider in the answer and takes out a usage chunk that
+// the client did not ask for, without a round trip (FALL-4, BILL-7).
+func responseEditor(c *catalog.Catalog) *luav3.Lua {
+	return &luav3.Lua{
+		DefaultSourceCode: &corev3.DataSource{Specifier: &corev3.DataSource_InlineString{InlineString: responseLua}},
+		FilterContext: &structpb.Struct{Fields: map[string]*structpb.Value{
+			"name_provider": structpb.NewBoolValue(c.Routing.ResponseProvider == catalog.ResponseProviderBody),
+		}},
+	}
+}
+
+// usageReader counts tokens inside Envoy. Its limits are the highest that Envoy takes:
+// a Responses stream repeats the whole answer in its last event.
+func usageReader(*catalog.Catalog) *aiv3.AiProtocolManager {
+	return &aiv3.AiProtocolManager{ResponseHandling: &aiv3.ResponseHandling{
+		TokenUsage: &aiv3.TokenUsageExtraction{
+			MetadataNamespace: names.UsageNamespace,
+			Limits: &aiv3.TokenUsageExtractionLimits{
+				MaxSseEventSize: u32(10 << 20), MaxJsonBodySize: u32(10 << 20), MaxParsedSseEvents: u32(1 << 20),
+			},
+		},
+	}}
+}

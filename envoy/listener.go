@@ -1,0 +1,74 @@
+package envoy
+
+import (
+	"fmt"
+	"net"
+	"strconv"
+	"time"
+
+	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+	listenerv3 "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
+	hcmv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
+
+	"github.com/shunt-gateway/shunt/catalog"
+	"github.com/shunt-gateway/shunt/envoy/names"
+)
+
+func listener(c *catalog.Catalog, o Options) (*listenerv3.Listener, error) {
+	host, portText, err := net.SplitHostPort(c.Listen)
+	if err != nil {
+		return nil, fmt.Errorf("listen %q: %w", c.Listen, err)
+	}
+	port, err := strconv.ParseUint(portText, 10, 16)
+	if err != nil {
+		return nil, fmt.Errorf("listen %q: port: %w", c.Listen, err)
+	}
+	if host == "" {
+		host = "0.0.0.0"
+	}
+	return &listenerv3.Listener{
+		Name:                          names.Listener,
+		Address:                       socket(host, uint32(port)),
+		PerConnectionBufferLimitBytes: u32(uint32(c.Limits.Body)),
+		FilterChains: []*listenerv3.FilterChain{{
+			Filters: []*listenerv3.Filter{{
+				Name:       "envoy.filters.network.http_connection_manager",
+				ConfigType: &listenerv3.Filter_TypedConfig{TypedConfig: pack(connectionManager(c, o))},
+			}},
+		}},
+	}, nil
+}
+
+func connectionManager(c *catalog.Catalog, o Options) *hcmv3.HttpConnectionManager {
+	m := &hcmv3.HttpConnectionManager{
+		StatPrefix:  "shunt",
+		HttpFilters: httpFilters(c),
+		// A caller on this machine or network is a client like any other (SEC-1).
+		UseRemoteAddress:              yes(),
+		InternalAddressConfig:         &hcmv3.HttpConnectionManager_InternalAddressConfig{},
+		SkipXffAppend:                 true,
+		EarlyHeaderMutationExtensions: []*corev3.TypedExtensionConfig{sanitize(c)},
+		GenerateRequestId:             yes(),
+		AlwaysSetRequestIdInResponse:  true, // FALL-4
+		NormalizePath:                 yes(),
+		PathWithEscapedSlashesAction:  hcmv3.HttpConnectionManager_KEEP_UNCHANGED, // API-3
+		// Streams last as long as providers send; each attempt has its own idle
+		// timeout on the route. A client that never finishes its request does not.
+		StreamIdleTimeout: duration(0),
+		RequestTimeout:    duration(5 * time.Minute),
+		CommonHttpProtocolOptions: &corev3.HttpProtocolOptions{
+			IdleTimeout: duration(10 * time.Minute),
+		},
+		AccessLog:        accessLog(quoted()),
+		LocalReplyConfig: localReplies(c),
+		ServerName:       "envoy",
+	}
+	if o.static {
+		m.RouteSpecifier = &hcmv3.HttpConnectionManager_RouteConfig{RouteConfig: routes(c)}
+	} else {
+		m.RouteSpecifier = &hcmv3.HttpConnectionManager_Rds{Rds: &hcmv3.Rds{
+			RouteConfigName: names.RouteConfig, ConfigSource: adsSource(),
+		}}
+	}
+	return m
+}

@@ -1,0 +1,176 @@
+package envoy
+
+import (
+	"sort"
+	"time"
+
+	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
+	matcherv3 "github.com/envoyproxy/go-control-plane/envoy/type/matcher/v3"
+	"google.golang.org/protobuf/types/known/wrapperspb"
+
+	"github.com/shunt-gateway/shunt/catalog"
+	"github.com/shunt-gateway/shunt/envoy/names"
+)
+
+// routes is matched twice for a routed request: first by its public path, which
+// runs the filters; then, when shunt has answered, by the header that shunt set,
+// which goes to the providers.
+func routes(c *catalog.Catalog) *routev3.RouteConfiguration {
+	host := &routev3.VirtualHost{
+		Name: "shunt", Domains: []string{"*"},
+		RequestBodyBufferLimit:     wrapperspb.UInt64(uint64(c.Limits.Body)),
+		IncludeRequestAttemptCount: true,
+	}
+	host.Routes = append(host.Routes, decidedRoutes(c)...)
+	host.Routes = append(host.Routes, publicRoutes(c)...)
+	host.Routes = append(host.Routes, apiRoutes()...)
+	for i, p := range c.Passthrough {
+		host.Routes = append(host.Routes, passthroughRoute(i, p))
+	}
+	host.Routes = append(host.Routes, notFound())
+	return &routev3.RouteConfiguration{Name: names.RouteConfig, VirtualHosts: []*routev3.VirtualHost{host}}
+}
+
+// decidedRoutes carry a decision out. There is one for each way to read an answer
+// and each idle timeout, since both belong to a route in Envoy.
+func decidedRoutes(c *catalog.Catalog) []*routev3.Route {
+	var out []*routev3.Route
+	for _, idle := range idles(c) {
+		for _, api := range []catalog.API{catalog.Chat, catalog.Responses} {
+			out = append(out, &routev3.Route{
+				Name: "decided",
+				Match: &routev3.RouteMatch{
+					PathSpecifier: &routev3.RouteMatch_Prefix{Prefix: "/"},
+					Headers:       []*routev3.HeaderMatcher{headerIs(names.HeaderRoute, names.Route(api.String(), idle))},
+				},
+				Action:               &routev3.Route_Route{Route: providerAction(c, idle)},
+				TypedPerFilterConfig: routedFilters(api),
+			})
+		}
+	}
+	return out
+}
+
+// idles are the distinct idle timeouts of the providers.
+func idles(c *catalog.Catalog) []time.Duration {
+	seen := map[time.Duration]bool{}
+	var out []time.Duration
+	for _, p := range c.Providers {
+		if d := names.Idle(p.Timeout.Idle, p.Timeout.FirstByte); !seen[d] {
+			seen[d] = true
+			out = append(out, d)
+		}
+	}
+	sort.Slice(out, func(i, j int) bool { return out[i] < out[j] })
+	return out
+}
+
+func providerAction(c *catalog.Catalog, idle time.Duration) *routev3.RouteAction {
+	return &routev3.RouteAction{
+		ClusterSpecifier:     chain(c),
+		Timeout:              duration(0), // an answer may take as long as its provider keeps sending
+		RetryPolicy:          retryPolicy(c, idle),
+		HostRewriteSpecifier: &routev3.RouteAction_AutoHostRewrite{AutoHostRewrite: yes()},
+	}
+}
+
+// retryPolicy makes no retry by itself: shunt allows as many per request as its
+// decision has attempts (x-envoy-max-retries), with the first-byte timeout as the
+// per-try timeout. No back-off: the next attempt is at another provider.
+func retryPolicy(c *catalog.Catalog, idle time.Duration) *routev3.RetryPolicy {
+	on, statuses := retryOn(c.Routing.FallbackOn)
+	return &routev3.RetryPolicy{
+		RetryOn:               on,
+		RetriableStatusCodes:  statuses,
+		RetriableHeaders:      retriableOutcomes(c.Routing.FallbackOn),
+		NumRetries:            wrapperspb.UInt32(0),
+		PerTryIdleTimeout:     duration(idle),
+		RefreshClusterOnRetry: true,
+		RetryBackOff:          &routev3.RetryPolicy_RetryBackOff{BaseInterval: duration(time.Millisecond), MaxInterval: duration(time.Millisecond)},
+	}
+}
+
+func headerIs(name, value string) *routev3.HeaderMatcher {
+	return &routev3.HeaderMatcher{Name: name, HeaderMatchSpecifier: &routev3.HeaderMatcher_StringMatch{
+		StringMatch: &matcherv3.StringMatcher{MatchPattern: &matcherv3.StringMatcher_Exact{Exact: value}},
+	}}
+}
+
+// publicRoutes are the paths that are routed (API-1). A request leaves them for a
+// decided route when shunt answers; what still goes out on one was let through by
+// on_filter_failure: allow.
+func publicRoutes(c *catalog.Catalog) []*routev3.Route {
+	var out []*routev3.Route
+	for _, p := range catalog.RoutedPaths {
+		out = append(out, &routev3.Route{
+			Name: "undecided",
+			Match: &routev3.RouteMatch{
+				PathSpecifier: &routev3.RouteMatch_Path{Path: p.Path},
+				Headers:       []*routev3.HeaderMatcher{headerIs(":method", "POST")},
+			},
+			Action:               &routev3.Route_Route{Route: undecidedAction(c, p)},
+			TypedPerFilterConfig: routedFilters(p.API),
+		})
+	}
+	return out
+}
+
+// undecidedAction sends a request that shunt could not decide to the first
+// provider, as the client wrote it (SEC-5, on_filter_failure: allow). With deny
+// Envoy has answered an error before it gets here.
+func undecidedAction(c *catalog.Catalog, p catalog.RoutedPath) *routev3.RouteAction {
+	first := c.Providers[0]
+	return &routev3.RouteAction{
+		ClusterSpecifier:     &routev3.RouteAction_Cluster{Cluster: names.ProviderCluster(first.Slug)},
+		Timeout:              duration(0),
+		IdleTimeout:          duration(first.Timeout.Idle),
+		HostRewriteSpecifier: &routev3.RouteAction_AutoHostRewrite{AutoHostRewrite: yes()},
+		RegexRewrite: &matcherv3.RegexMatchAndSubstitute{
+			Pattern:      &matcherv3.RegexMatcher{Regex: "^" + p.Path},
+			Substitution: first.Endpoint.Path + p.API.UpstreamPath(),
+		},
+	}
+}
+
+// apiRoutes are answered by shunt itself (API-2 … API-5).
+func apiRoutes() []*routev3.Route {
+	to := func(name string, m *routev3.RouteMatch) *routev3.Route {
+		return &routev3.Route{Name: name, Match: m, Action: &routev3.Route_Route{Route: &routev3.RouteAction{
+			ClusterSpecifier: &routev3.RouteAction_Cluster{Cluster: names.ClusterAPI},
+			Timeout:          duration(10 * time.Second),
+		}}}
+	}
+	var out []*routev3.Route
+	for _, path := range names.APIPaths {
+		out = append(out, to("api", &routev3.RouteMatch{PathSpecifier: &routev3.RouteMatch_Path{Path: path}}))
+	}
+	for _, prefix := range names.APIPrefixes {
+		out = append(out, to("api", &routev3.RouteMatch{PathSpecifier: &routev3.RouteMatch_Prefix{Prefix: prefix}}))
+	}
+	return out
+}
+
+func passthroughRoute(i int, p catalog.Passthrough) *routev3.Route {
+	m := &routev3.RouteMatch{PathSpecifier: &routev3.RouteMatch_Path{Path: p.Path}}
+	if p.Path == "" {
+		m.PathSpecifier = &routev3.RouteMatch_Prefix{Prefix: p.Prefix}
+	}
+	return &routev3.Route{Name: "passthrough", Match: m, Action: &routev3.Route_Route{Route: &routev3.RouteAction{
+		ClusterSpecifier:     &routev3.RouteAction_Cluster{Cluster: names.PassthroughCluster(i)},
+		Timeout:              duration(0),
+		HostRewriteSpecifier: &routev3.RouteAction_AutoHostRewrite{AutoHostRewrite: yes()},
+	}}}
+}
+
+func notFound() *routev3.Route {
+	const body = `{"error":{"message":"no such endpoint","type":"invalid_request_error","param":null,"code":"not_found"}}`
+	return &routev3.Route{
+		Name:  "not_found",
+		Match: &routev3.RouteMatch{PathSpecifier: &routev3.RouteMatch_Prefix{Prefix: "/"}},
+		Action: &routev3.Route_DirectResponse{DirectResponse: &routev3.DirectResponseAction{
+			Status: 404, Body: &corev3.DataSource{Specifier: &corev3.DataSource_InlineString{InlineString: body}},
+		}},
+		ResponseHeadersToAdd: []*corev3.HeaderValueOption{overwrite("content-type", "application/json")},
+	}
+}

@@ -1,0 +1,152 @@
+package envoy
+
+import (
+	"time"
+
+	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
+	mutationv3 "github.com/envoyproxy/go-control-plane/envoy/config/common/mutation_rules/v3"
+	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+	endpointv3 "github.com/envoyproxy/go-control-plane/envoy/config/endpoint/v3"
+	listenerv3 "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
+	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
+	internallistenerv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/bootstrap/internal_listener/v3"
+	routerv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/router/v3"
+	upstreamcodecv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/upstream_codec/v3"
+	hcmv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
+	httpv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/upstreams/http/v3"
+	"google.golang.org/protobuf/types/known/wrapperspb"
+
+	"github.com/shunt-gateway/shunt/catalog"
+	"github.com/shunt-gateway/shunt/envoy/names"
+)
+
+// Envoy has one first-byte timeout per request, not per attempt. Where the
+// providers of a chain differ in theirs, the request gets the longest, and an
+// attempt that is to be shorter takes a way round: a second connection manager in
+// the same process, reached over an internal listener, whose route for that
+// provider has the provider's own timeout. Chains of one timeout never go there.
+
+// timed are the providers that some other provider may outwait.
+func timed(c *catalog.Catalog) []*catalog.Provider {
+	var longest time.Duration
+	for _, p := range c.Providers {
+		longest = max(longest, p.Timeout.FirstByte)
+	}
+	var out []*catalog.Provider
+	for _, p := range c.Providers {
+		if p.Timeout.FirstByte < longest {
+			out = append(out, p)
+		}
+	}
+	return out
+}
+
+func internalListeners() *corev3.TypedExtensionConfig {
+	return extension("envoy.bootstrap.internal_listener", &internallistenerv3.InternalListener{})
+}
+
+// timedCluster is the way to a provider through the internal listener. Retries are
+// rewritten before it; credentials and header hygiene are those of the provider's
+// own cluster behind it.
+func timedCluster(c *catalog.Catalog, p *catalog.Provider) *clusterv3.Cluster {
+	name := names.TimedCluster(p.Slug)
+	address := &corev3.Address{Address: &corev3.Address_EnvoyInternalAddress{EnvoyInternalAddress: &corev3.EnvoyInternalAddress{
+		AddressNameSpecifier: &corev3.EnvoyInternalAddress_ServerListenerName{ServerListenerName: names.TimedListener},
+	}}}
+	filters := []*hcmv3.HttpFilter{
+		retryFilter(c),
+		headerMutation([]*mutationv3.HeaderMutation{set(names.HeaderTimed, p.Slug)}, nil),
+		httpFilter("envoy.filters.http.upstream_codec", pack(&upstreamcodecv3.UpstreamCodec{})),
+	}
+	return &clusterv3.Cluster{
+		Name:                 name,
+		ConnectTimeout:       duration(time.Second),
+		ClusterDiscoveryType: &clusterv3.Cluster_Type{Type: clusterv3.Cluster_STATIC},
+		CircuitBreakers:      breakers(),
+		LoadAssignment: &endpointv3.ClusterLoadAssignment{ClusterName: name, Endpoints: []*endpointv3.LocalityLbEndpoints{
+			{LbEndpoints: []*endpointv3.LbEndpoint{endpoint(address, authority(p.Endpoint))}},
+		}},
+		TypedExtensionProtocolOptions: protocolOptions(&httpv3.HttpProtocolOptions{
+			HttpFilters: filters,
+			UpstreamProtocolOptions: &httpv3.HttpProtocolOptions_ExplicitHttpConfig_{
+				ExplicitHttpConfig: &httpv3.HttpProtocolOptions_ExplicitHttpConfig{
+					ProtocolConfig: &httpv3.HttpProtocolOptions_ExplicitHttpConfig_HttpProtocolOptions{
+						HttpProtocolOptions: &corev3.Http1ProtocolOptions{},
+					},
+				},
+			},
+		}),
+	}
+}
+
+// timedListener carries each request to the provider that its header names.
+func timedListener(c *catalog.Catalog, providers []*catalog.Provider) *listenerv3.Listener {
+	host := &routev3.VirtualHost{
+		Name: names.TimedListener, Domains: []string{"*"},
+		RequestBodyBufferLimit:     wrapperspb.UInt64(uint64(c.Limits.Body)),
+		IncludeRequestAttemptCount: true, // 1: the retry filter behind here is skipped
+	}
+	for _, p := range providers {
+		host.Routes = append(host.Routes, timedRoute(p))
+	}
+	manager := &hcmv3.HttpConnectionManager{
+		StatPrefix: names.TimedListener,
+		RouteSpecifier: &hcmv3.HttpConnectionManager_RouteConfig{
+			RouteConfig: &routev3.RouteConfiguration{Name: names.TimedListener, VirtualHosts: []*routev3.VirtualHost{host}},
+		},
+		HttpFilters: []*hcmv3.HttpFilter{
+			httpFilter("envoy.filters.http.router", pack(&routerv3.Router{SuppressEnvoyHeaders: true})),
+		},
+		StreamIdleTimeout:          duration(0),
+		GenerateRequestId:          wrapperspb.Bool(false),
+		LocalReplyConfig:           timedReplies(),
+		ServerHeaderTransformation: hcmv3.HttpConnectionManager_PASS_THROUGH,
+	}
+	return &listenerv3.Listener{
+		Name:                          names.TimedListener,
+		ListenerSpecifier:             &listenerv3.Listener_InternalListener{InternalListener: &listenerv3.Listener_InternalListenerConfig{}},
+		PerConnectionBufferLimitBytes: u32(uint32(c.Limits.Body)),
+		FilterChains: []*listenerv3.FilterChain{{Filters: []*listenerv3.Filter{{
+			Name:       "envoy.filters.network.http_connection_manager",
+			ConfigType: &listenerv3.Filter_TypedConfig{TypedConfig: pack(manager)},
+		}}}},
+	}
+}
+
+func timedRoute(p *catalog.Provider) *routev3.Route {
+	return &routev3.Route{
+		Match: &routev3.RouteMatch{
+			PathSpecifier: &routev3.RouteMatch_Prefix{Prefix: "/"},
+			Headers:       []*routev3.HeaderMatcher{headerIs(names.HeaderTimed, p.Slug)},
+		},
+		Action: &routev3.Route_Route{Route: &routev3.RouteAction{
+			ClusterSpecifier: &routev3.RouteAction_Cluster{Cluster: names.ProviderCluster(p.Slug)},
+			Timeout:          duration(0),
+			RetryPolicy: &routev3.RetryPolicy{
+				NumRetries:        wrapperspb.UInt32(0),
+				PerTryTimeout:     duration(p.Timeout.FirstByte),
+				PerTryIdleTimeout: duration(names.Idle(p.Timeout.Idle, p.Timeout.FirstByte)),
+			},
+			HostRewriteSpecifier: &routev3.RouteAction_AutoHostRewrite{AutoHostRewrite: yes()},
+		}},
+	}
+}
+
+// timedReplies tell the attempt's outcome to the connection manager in front, which
+// retries on it, to the access log and to the response filter.
+func timedReplies() *hcmv3.LocalReplyConfig {
+	outcome := func(when, value string) *hcmv3.ResponseMapper {
+		return &hcmv3.ResponseMapper{
+			Filter:       celFilter(when),
+			HeadersToAdd: []*corev3.HeaderValueOption{overwrite(names.HeaderOutcome, value)},
+		}
+	}
+	return &hcmv3.LocalReplyConfig{Mappers: []*hcmv3.ResponseMapper{
+		outcome(details("response_timeout")+" || "+details("per_try")+" || "+details("upstream_per_try")+" || response.code == 504", names.OutcomeTimeout),
+		outcome(details("upstream_reset_before_response_started{connection_failure")+" || "+
+			details("upstream_reset_before_response_started{remote_connection_failure")+" || "+
+			details("upstream_reset_before_response_started{local_connection_failure")+" || "+
+			details("no_healthy_upstream"), names.OutcomeConnectFailure),
+		outcome("true", names.OutcomeReset),
+	}}
+}
