@@ -1,0 +1,38 @@
+package extproc
+
+import (
+	"time"
+
+	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+	extprocv3 "github.com/envoyproxy/go-control-plane/envoy/service/ext_proc/v3"
+
+	"github.com/shunt-gateway/shunt/policy"
+)
+
+// Header is a request header, its name in lower case.
+type Header struct{ Name, Value string }
+
+// Explain decides a request as Process would and says why, for a request that
+// nobody sent (CMD-4).
+func Explain(snap *policy.Snapshot, path string, hs []Header, body []byte, now time.Time) (*policy.Explanation, *policy.Error) {
+	live := &Live{}
+	live.Store(snap)
+	d := &Decider{Live: live}
+	rd, refusal := d.read(message(path, hs), body)
+	if refusal != nil {
+		return nil, refusal
+	}
+	dec, refusal := policy.Decide(rd.req, snap, now, 0)
+	if refusal != nil {
+		return nil, refusal
+	}
+	return policy.Explain(rd.req, dec, snap), nil
+}
+
+func message(path string, hs []Header) *extprocv3.HttpHeaders {
+	m := &corev3.HeaderMap{}
+	for _, h := range append(hs, Header{":path", path}) {
+		m.Headers = append(m.Headers, &corev3.HeaderValue{Key: h.Name, RawValue: []byte(h.Value)})
+	}
+	return &extprocv3.HttpHeaders{Headers: m}
+}

@@ -1,0 +1,62 @@
+package extproc
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strconv"
+
+	"github.com/shunt-gateway/shunt/extproc/openai"
+	"github.com/shunt-gateway/shunt/policy"
+)
+
+// plan is what a retry needs to know. It travels in the request's metadata, so a
+// retry can be served by any replica, after any reload or restart.
+type plan struct {
+	// AskedUsage: attempt 1 asked for a usage chunk that the client did not ask
+	// for, so an attempt that cannot be asked has to be un-asked (BILL-7).
+	AskedUsage bool          `json:"asked_usage,omitempty"`
+	Attempts   []planAttempt `json:"attempts"`
+}
+
+type planAttempt struct {
+	Model string `json:"model"` // the offer's upstream id
+	Path  string `json:"path"`  // with the client's query
+	Usage bool   `json:"usage,omitempty"`
+}
+
+// appendPlan writes the plan of a decision with more than one attempt.
+func appendPlan(dst []byte, d *policy.Decision, rq *routed) []byte {
+	dst = append(dst, `{"asked_usage":`...)
+	dst = strconv.AppendBool(dst, rq.askUsage)
+	dst = append(dst, `,"attempts":[`...)
+	for i, a := range d.Attempts {
+		if i > 0 {
+			dst = append(dst, ',')
+		}
+		dst = append(dst, `{"model":`...)
+		dst = openai.AppendString(dst, a.Offer.Upstream)
+		dst = append(dst, `,"path":`...)
+		dst = openai.AppendString(dst, rq.upstreamPath(a.Offer))
+		dst = append(dst, `,"usage":`...)
+		dst = strconv.AppendBool(dst, rq.wantUsage && a.Offer.StreamUsage)
+		dst = append(dst, '}')
+	}
+	return append(dst, `]}`...)
+}
+
+var errNoPlan = errors.New("no plan in the request's metadata")
+
+// planFor reads the attempt's part of a plan; n counts from 1.
+func planFor(text string, n int) (p plan, a planAttempt, err error) {
+	if text == "" {
+		return p, a, errNoPlan
+	}
+	if err := json.Unmarshal([]byte(text), &p); err != nil {
+		return p, a, fmt.Errorf("plan: %w", err)
+	}
+	if n < 1 || n > len(p.Attempts) {
+		return p, a, fmt.Errorf("plan: attempt %d of %d", n, len(p.Attempts))
+	}
+	return p, p.Attempts[n-1], nil
+}

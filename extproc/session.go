@@ -1,0 +1,220 @@
+package extproc
+
+import (
+	"strconv"
+	"time"
+
+	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+	extprocv3 "github.com/envoyproxy/go-control-plane/envoy/service/ext_proc/v3"
+	"google.golang.org/protobuf/types/known/structpb"
+
+	"github.com/shunt-gateway/shunt/catalog"
+	"github.com/shunt-gateway/shunt/envoy/names"
+	"github.com/shunt-gateway/shunt/extproc/openai"
+	"github.com/shunt-gateway/shunt/policy"
+)
+
+// Decider is what a request needs of the world. Its fields are set once, before
+// the first request.
+type Decider struct {
+	Live *Live
+	// Caller turns an API key into the keyed hash that stands for it everywhere
+	// else (BILL-6). No key is the caller "".
+	Caller func(key []byte) string
+	Source string // this instance, as events name it
+	Now    func() time.Time
+	Rand   func() uint64
+}
+
+// requestSession decides one request.
+type requestSession struct {
+	decider *Decider
+	in      intake
+	out     []*extprocv3.ProcessingResponse
+}
+
+func (s *requestSession) push(m *extprocv3.ProcessingRequest) (bool, error) {
+	complete, err := s.in.add(m)
+	if err != nil || !complete {
+		return false, err
+	}
+	rq, refusal := s.decider.decide(s.in.headers, s.in.body)
+	if refusal != nil {
+		s.out = []*extprocv3.ProcessingResponse{refuse(refusal)}
+		return true, nil
+	}
+	s.out = s.in.answer(rq.head(), rq.body)
+	return true, nil
+}
+
+func (s *requestSession) answers() []*extprocv3.ProcessingResponse { return s.out }
+
+// routed is a request that was admitted: what Envoy is told about it.
+type routed struct {
+	api       catalog.API
+	query     string // with its question mark, or ""
+	decision  *policy.Decision
+	quote     []byte
+	body      []byte // attempt 1's
+	stream    bool
+	wantUsage bool // usage is asked of providers, and the client did not ask
+	askUsage  bool // attempt 1's body asks for it
+	explain   string
+}
+
+// reading is a request as it was understood, with the snapshot that all of it is
+// decided by.
+type reading struct {
+	snap    *policy.Snapshot
+	headers headers
+	api     catalog.API
+	object  openai.Object
+	req     *policy.Request
+}
+
+// read makes sense of a request or refuses it.
+func (d *Decider) read(h *extprocv3.HttpHeaders, body []byte) (rd reading, refusal *policy.Error) {
+	rd.snap = d.Live.Load()
+	if rd.snap == nil {
+		return rd, &policy.Error{Status: 503, Code: openai.CodeOverloaded, Message: "starting up; try again"}
+	}
+	rd.headers = readHeaders(h, rd.snap.Catalog)
+	var ok bool
+	if rd.api, ok = catalog.APIOf(rd.headers.path); !ok {
+		return rd, &policy.Error{Status: 404, Code: openai.CodeNotFound, Message: "no such endpoint"}
+	}
+	var err error
+	if rd.object, err = openai.Scan(body); err != nil {
+		return rd, &policy.Error{Status: 400, Code: openai.CodeInvalidJSON, Message: "the request body is " + err.Error()}
+	}
+	in := input(rd.api, &rd.headers, &rd.object)
+	rd.req, refusal = policy.Read(&in, rd.snap.Catalog)
+	return rd, refusal
+}
+
+// decide reads, decides, quotes and rewrites. It is everything that happens to a
+// request in Go.
+func (d *Decider) decide(h *extprocv3.HttpHeaders, body []byte) (*routed, *policy.Error) {
+	rd, refusal := d.read(h, body)
+	if refusal != nil {
+		return nil, refusal
+	}
+	now := d.Now()
+	dec, refusal := policy.Decide(rd.req, rd.snap, now, d.Rand())
+	if refusal != nil {
+		return nil, refusal
+	}
+	rq := &routed{api: rd.api, query: rd.headers.query, decision: dec, stream: openai.StreamRequested(&rd.object)}
+	rq.rewrite(&rd.object)
+	rq.quote = d.quote(rq, &rd, now, len(body))
+	if rd.headers.explain && rd.snap.Catalog.Routing.Explain {
+		rq.explain = policy.Explain(rd.req, dec, rd.snap).Header(explainLimit)
+	}
+	return rq, nil
+}
+
+// explainLimit bounds the explanation in a response header, in bytes.
+const explainLimit = 4096
+
+// filterFields are read by shunt and sent to no provider (REQ-1).
+var filterFields = [...]string{
+	"provider", "models", "variant_id", "caching", "stickyprovider", "stickyProvider", "billing_mode",
+}
+
+// rewrite makes the body of the first attempt.
+func (rq *routed) rewrite(o *openai.Object) {
+	first := rq.decision.Attempts[0].Offer
+	edits := make([]openai.Edit, 0, len(filterFields)+3)
+	edits = append(edits, openai.Rename("model_id", "model"))
+	edits = append(edits, openai.Set("model", openai.AppendString(nil, first.Upstream)))
+	for _, f := range filterFields {
+		if _, ok := o.Get(f); ok {
+			edits = append(edits, openai.Remove(f))
+		}
+	}
+	if rq.stream && rq.api != catalog.Responses {
+		ask, asked := openai.AskUsage(o)
+		if !asked {
+			rq.wantUsage = true
+			if first.StreamUsage {
+				rq.askUsage = true
+				edits = append(edits, ask)
+			}
+		}
+	}
+	raw := o.Raw()
+	rq.body = openai.Rewrite(make([]byte, 0, len(raw)+len(first.Upstream)+64), o, edits)
+}
+
+// upstreamPath is an offer's path for this request (FALL-2).
+func (rq *routed) upstreamPath(o *catalog.Offer) string {
+	return o.Provider.Endpoint.Path + rq.api.UpstreamPath() + rq.query
+}
+
+// head is the answer to the request's headers. The router picks the cluster as
+// soon as it arrives, so everything that routing needs is in it.
+func (rq *routed) head() *extprocv3.ProcessingResponse {
+	first := rq.decision.Attempts[0].Offer
+	timeouts := rq.timeouts()
+	r := headersResponse(&extprocv3.CommonResponse{
+		ClearRouteCache: true,
+		HeaderMutation: &extprocv3.HeaderMutation{SetHeaders: []*corev3.HeaderValueOption{
+			setHeader(names.HeaderRoute, names.Route(rq.answerAPI().String(), timeouts.idle)),
+			setHeader(":path", rq.upstreamPath(first)),
+			setHeader("content-length", strconv.Itoa(len(rq.body))),
+			setHeader("x-envoy-max-retries", strconv.Itoa(len(rq.decision.Attempts)-1)),
+			setHeader("x-envoy-upstream-rq-per-try-timeout-ms", strconv.FormatInt(timeouts.firstByte.Milliseconds(), 10)),
+		}},
+	})
+	r.DynamicMetadata = rq.metadata()
+	return r
+}
+
+// answerAPI is how the answer is read: completions answer like chat.
+func (rq *routed) answerAPI() catalog.API {
+	if rq.api == catalog.Responses {
+		return catalog.Responses
+	}
+	return catalog.Chat
+}
+
+// timeouts are those of the whole chain, since Envoy keeps one of each per
+// request: the longest.
+func (rq *routed) timeouts() (t struct{ firstByte, idle time.Duration }) {
+	for _, a := range rq.decision.Attempts {
+		t.firstByte = max(t.firstByte, a.Offer.Provider.Timeout.FirstByte)
+		t.idle = max(t.idle, names.Idle(a.Offer.Provider.Timeout.Idle, a.Offer.Provider.Timeout.FirstByte))
+	}
+	return t
+}
+
+// metadata is what travels with the request inside Envoy.
+func (rq *routed) metadata() *structpb.Struct {
+	longest := rq.timeouts().firstByte
+	groups := make([]*structpb.Value, len(rq.decision.Attempts))
+	for i, a := range rq.decision.Attempts {
+		name := a.Offer.Provider.Slug
+		if a.Offer.Provider.Timeout.FirstByte < longest {
+			name = names.TimedGroup(name)
+		}
+		groups[i] = structpb.NewStructValue(&structpb.Struct{Fields: map[string]*structpb.Value{
+			"name": structpb.NewStringValue(name),
+		}})
+	}
+	f := map[string]*structpb.Value{
+		names.KeyPriorityGroups: structpb.NewListValue(&structpb.ListValue{Values: groups}),
+		names.KeyQuote:          structpb.NewStringValue(string(rq.quote)),
+	}
+	if len(groups) > 1 {
+		f[names.KeyPlan] = structpb.NewStringValue(string(appendPlan(nil, rq.decision, rq)))
+	}
+	if rq.wantUsage {
+		f[names.KeyStripUsage] = structpb.NewBoolValue(true)
+	}
+	if rq.explain != "" {
+		f[names.KeyExplain] = structpb.NewStringValue(rq.explain)
+	}
+	return &structpb.Struct{Fields: map[string]*structpb.Value{
+		names.Namespace: structpb.NewStructValue(&structpb.Struct{Fields: f}),
+	}}
+}
