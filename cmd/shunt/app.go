@@ -1,0 +1,147 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/shunt-gateway/shunt/catalog"
+	"github.com/shunt-gateway/shunt/envoy"
+	"github.com/shunt-gateway/shunt/extproc"
+	"github.com/shunt-gateway/shunt/policy"
+)
+
+// app is everything of shunt's but Envoy. start brings its parts up one by one and
+// takes down what is up if one fails; stop takes all down in reverse order.
+type app struct {
+	flags  *configFlags
+	log    *slog.Logger
+	place  place
+	live   extproc.Live
+	ads    *envoy.ADS
+	source string     // this instance's name in events
+	nacks  chan error // what Envoy refused; one is kept
+
+	ready readiness
+
+	mu       sync.Mutex
+	catalog  *catalog.Catalog
+	closers  []closer
+	failures chan error // a part that ended by itself
+}
+
+// closer is a part that is up.
+type closer struct {
+	name string
+	stop func(context.Context) error
+}
+
+func newApp(flags *configFlags, log *slog.Logger) *app {
+	a := &app{flags: flags, log: log, nacks: make(chan error, 1), failures: make(chan error, 8)}
+	a.ads = envoy.NewADS(a.nacked)
+	return a
+}
+
+// start brings everything up, or nothing.
+func (a *app) start(ctx context.Context) (err error) {
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, a.stop(context.WithoutCancel(ctx)))
+		}
+	}()
+	c, err := a.flags.loadWithSecrets()
+	if err != nil {
+		return err
+	}
+	a.place = placeOf(c)
+	if err := makeDirs(c.DataDir, a.place.run); err != nil {
+		return err
+	}
+	a.source = instance(c.DataDir)
+	if err := a.lock(c.DataDir); err != nil {
+		return err
+	}
+	for _, part := range []func(context.Context, *catalog.Catalog) error{
+		a.publish, a.startGRPC, a.startAPI, a.startAdmin, a.startWatch,
+	} {
+		if err := part(ctx, c); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// up registers a part for stop.
+func (a *app) up(name string, stop func(context.Context) error) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.closers = append(a.closers, closer{name, stop})
+}
+
+// partTimeout bounds the end of each part.
+const partTimeout = 10 * time.Second
+
+// stop takes the parts down, newest first.
+func (a *app) stop(ctx context.Context) error {
+	a.mu.Lock()
+	closers := a.closers
+	a.closers = nil
+	a.mu.Unlock()
+	var errs []error
+	for i := len(closers) - 1; i >= 0; i-- {
+		c := closers[i]
+		bounded, cancel := context.WithTimeout(ctx, partTimeout)
+		if err := c.stop(bounded); err != nil {
+			errs = append(errs, fmt.Errorf("stop %s: %w", c.name, err))
+		}
+		cancel()
+	}
+	return errors.Join(errs...)
+}
+
+// publish makes a catalog the one that requests and Envoy go by.
+func (a *app) publish(ctx context.Context, c *catalog.Catalog) error {
+	o, err := envoyOptions(c)
+	if err != nil {
+		return err
+	}
+	r, err := envoy.Build(c, o, envoy.InlineSecrets(resolve))
+	if err != nil {
+		return inputError{err}
+	}
+	a.live.Store(&policy.Snapshot{Catalog: c})
+	if err := a.ads.Publish(ctx, r); err != nil {
+		return err
+	}
+	a.mu.Lock()
+	a.catalog = c
+	a.mu.Unlock()
+	return nil
+}
+
+// current is the catalog that was published last.
+func (a *app) current() *catalog.Catalog {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.catalog
+}
+
+// nacked is told by ADS what Envoy refused.
+func (a *app) nacked(typeURL, message string) {
+	a.log.Error("envoy refused the configuration", "type", typeURL, "reason", message)
+	select {
+	case a.nacks <- fmt.Errorf("envoy refused the configuration (%s): %s", typeURL, message):
+	default:
+	}
+}
+
+// failed is told by a part that ended though nobody stopped it.
+func (a *app) failed(name string, err error) {
+	select {
+	case a.failures <- fmt.Errorf("%s: %w", name, err):
+	default:
+	}
+}

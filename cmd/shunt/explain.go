@@ -1,0 +1,85 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/shunt-gateway/shunt/extproc"
+	"github.com/shunt-gateway/shunt/policy"
+)
+
+// explainCommand prints the decision for a request, made by the function that
+// routes (CMD-4).
+func explainCommand() *cobra.Command {
+	var flags configFlags
+	var headers []string
+	var path string
+	var asJSON bool
+	cmd := &cobra.Command{
+		Use:   "explain [request.json|-]",
+		Short: "show how a request would be routed, and why",
+		Args:  cobra.MaximumNArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			body, err := readRequest(cmd.InOrStdin(), args)
+			if err != nil {
+				return err
+			}
+			h, err := splitHeaders(headers)
+			if err != nil {
+				return err
+			}
+			c, err := flags.load()
+			if err != nil {
+				return err
+			}
+			e, refusal := extproc.Explain(&policy.Snapshot{Catalog: c}, path, h, body, time.Now())
+			if refusal != nil {
+				return inputError{fmt.Errorf("%d %s (%s): %s", refusal.Status, refusal.Code, refusal.Param, refusal.Message)}
+			}
+			if asJSON {
+				enc := json.NewEncoder(cmd.OutOrStdout())
+				enc.SetIndent("", "  ")
+				return enc.Encode(e)
+			}
+			return e.WriteText(cmd.OutOrStdout())
+		},
+	}
+	flags.add(cmd)
+	cmd.Flags().StringArrayVarP(&headers, "header", "H", nil, "a request header, as 'name: value'; may be repeated")
+	cmd.Flags().StringVar(&path, "path", "/v1/chat/completions", "the request's path")
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
+	return cmd
+}
+
+func readRequest(stdin io.Reader, args []string) ([]byte, error) {
+	if len(args) == 0 || args[0] == "-" {
+		body, err := io.ReadAll(stdin)
+		if err != nil {
+			return nil, inputError{fmt.Errorf("read the request from standard input: %w", err)}
+		}
+		return body, nil
+	}
+	body, err := os.ReadFile(args[0])
+	if err != nil {
+		return nil, inputError{fmt.Errorf("read the request: %w", err)}
+	}
+	return body, nil
+}
+
+func splitHeaders(in []string) ([]extproc.Header, error) {
+	var out []extproc.Header
+	for _, h := range in {
+		name, value, ok := strings.Cut(h, ":")
+		if !ok || strings.TrimSpace(name) == "" {
+			return nil, fmt.Errorf("-H %q: write it as 'name: value'", h)
+		}
+		out = append(out, extproc.Header{Name: strings.ToLower(strings.TrimSpace(name)), Value: strings.TrimSpace(value)})
+	}
+	return out, nil
+}

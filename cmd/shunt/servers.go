@@ -1,0 +1,132 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"math/rand/v2"
+	"net"
+	"net/http"
+	"os"
+	"runtime"
+	"time"
+
+	extprocv3 "github.com/envoyproxy/go-control-plane/envoy/service/ext_proc/v3"
+	"google.golang.org/grpc"
+
+	"github.com/shunt-gateway/shunt/catalog"
+	"github.com/shunt-gateway/shunt/extproc"
+	"github.com/shunt-gateway/shunt/extproc/accesslog"
+	"github.com/shunt-gateway/shunt/extproc/api"
+	"github.com/shunt-gateway/shunt/extproc/billing"
+)
+
+// listenUnix takes a socket that only this user can open. A socket file that a
+// killed process left behind is replaced; the lock on data_dir makes sure that no
+// living one has it.
+func listenUnix(path string) (net.Listener, error) {
+	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, environmentError{fmt.Errorf("remove the old socket %s: %w", path, err)}
+	}
+	l, err := net.Listen("unix", path)
+	if err != nil {
+		return nil, environmentError{fmt.Errorf("listen on %s: %w", path, err)}
+	}
+	if err := os.Chmod(path, 0o600); err != nil {
+		return nil, environmentError{errors.Join(fmt.Errorf("make %s private: %w", path, err), l.Close())}
+	}
+	return l, nil
+}
+
+// startGRPC serves Envoy: decisions, configuration, access log.
+func (a *app) startGRPC(ctx context.Context, c *catalog.Catalog) error {
+	key, err := callerKey(c.DataDir)
+	if err != nil {
+		return err
+	}
+	hasher, err := billing.NewHasher(key)
+	if err != nil {
+		return environmentError{err}
+	}
+	ledger, err := a.startBilling(c)
+	if err != nil {
+		return err
+	}
+	l, err := listenUnix(a.place.grpc())
+	if err != nil {
+		return err
+	}
+	s := grpc.NewServer(
+		grpc.MaxRecvMsgSize(int(c.Limits.Body)+1<<20),
+		grpc.NumStreamWorkers(uint32(4*runtime.GOMAXPROCS(0))),
+		grpc.SharedWriteBuffer(true),
+		grpc.InitialWindowSize(4<<20),
+		grpc.InitialConnWindowSize(16<<20),
+	)
+	adsCtx, stopADS := context.WithCancel(context.WithoutCancel(ctx))
+	a.ads.Register(adsCtx, s)
+	extprocv3.RegisterExternalProcessorServer(s, &extproc.Server{
+		Log:     a.log,
+		Decider: &extproc.Decider{Live: &a.live, Source: a.source, Caller: hasher.APIKey, Now: time.Now, Rand: rand.Uint64},
+	})
+	accesslog.New(accesslog.Config{Request: ledger.Settle, Log: a.log}).Register(s)
+	go func() {
+		if err := s.Serve(l); err != nil {
+			a.failed("gRPC server", err)
+		}
+	}()
+	a.up("gRPC server", func(ctx context.Context) error {
+		stopADS()
+		return stopGRPC(ctx, s)
+	})
+	return nil
+}
+
+// stopGRPC lets streams end: access log entries on their way are still taken.
+func stopGRPC(ctx context.Context, s *grpc.Server) error {
+	done := make(chan struct{})
+	go func() { s.GracefulStop(); close(done) }()
+	select {
+	case <-done:
+	case <-ctx.Done():
+		s.Stop()
+		<-done
+	}
+	return nil
+}
+
+// startAPI serves what Envoy forwards to shunt: models, providers, engines.
+func (a *app) startAPI(_ context.Context, _ *catalog.Catalog) error {
+	l, err := listenUnix(a.place.api())
+	if err != nil {
+		return err
+	}
+	a.serveHTTP("API server", l, api.New(a.current))
+	return nil
+}
+
+// startAdmin serves health and metrics to operators.
+func (a *app) startAdmin(_ context.Context, c *catalog.Catalog) error {
+	l, err := net.Listen("tcp", c.Admin)
+	if err != nil {
+		return environmentError{fmt.Errorf("admin: listen on %s: %w", c.Admin, err)}
+	}
+	a.serveHTTP("admin server", l, a.adminHandler())
+	return nil
+}
+
+func (a *app) serveHTTP(name string, l net.Listener, h http.Handler) {
+	s := &http.Server{Handler: h, ReadHeaderTimeout: 10 * time.Second, IdleTimeout: 2 * time.Minute}
+	go func() {
+		if err := s.Serve(l); !errors.Is(err, http.ErrServerClosed) {
+			a.failed(name, err)
+		}
+	}()
+	a.up(name, func(ctx context.Context) error {
+		if err := s.Shutdown(ctx); err != nil {
+			return s.Close()
+		}
+		return nil
+	})
+}
