@@ -1,0 +1,58 @@
+package harness
+
+import (
+	"context"
+	"crypto/tls"
+	"net"
+	"testing"
+
+	"github.com/shunt-gateway/shunt/cmd/shunt/demo"
+)
+
+// Provider is a fake provider that serves.
+type Provider struct {
+	*demo.Provider
+	Addr string // host:port
+	URL  string // its base: http://host:port plus Config.BasePath
+}
+
+// StartProvider serves a fake provider on a free port until the test ends.
+func StartProvider(t testing.TB, c demo.Config) *Provider {
+	t.Helper()
+	return startProvider(t, c, nil)
+}
+
+// StartTLSProvider is StartProvider with TLS.
+func StartTLSProvider(t testing.TB, c demo.Config, cert tls.Certificate) *Provider {
+	t.Helper()
+	return startProvider(t, c, &cert)
+}
+
+func startProvider(t testing.TB, c demo.Config, cert *tls.Certificate) *Provider {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatalf("listen for provider %s: %v", c.Name, err)
+	}
+	p := &Provider{Provider: demo.New(c), Addr: l.Addr().String()}
+	p.URL = "http://" + p.Addr + c.BasePath
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() {
+		if cert != nil {
+			done <- demo.ServeTLS(ctx, l, p.Provider, *cert)
+			return
+		}
+		done <- demo.Serve(ctx, l, p.Provider)
+	}()
+	if cert != nil {
+		p.URL = "https://" + p.Addr + c.BasePath
+	}
+	t.Cleanup(func() {
+		cancel()
+		if err := <-done; err != nil {
+			t.Errorf("provider %s: %v", c.Name, err)
+		}
+	})
+	return p
+}
