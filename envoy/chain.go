@@ -38,19 +38,14 @@ func chain(c *catalog.Catalog) *routev3.RouteAction_InlineClusterSpecifierPlugin
 	}
 }
 
-// retryOn translates routing.fallback_on (FALL-1).
+// retryOn translates routing.fallback_on (FALL-1). Envoy's "5xx" means every 5xx and
+// no answer at all, for whatever reason; anything less is spelt out.
 func retryOn(f catalog.FallbackOn) (conditions string, statuses []uint32) {
 	var on []string
-	if f.ConnectFailure {
-		on = append(on, "connect-failure")
-	}
-	if f.Reset || f.Timeout {
-		on = append(on, "reset")
-	}
-	if f.ServerErrors {
-		for s := uint32(500); s < 600; s++ {
-			statuses = append(statuses, s)
-		}
+	if f.ServerErrors && f.ConnectFailure && f.Reset && f.Timeout {
+		on = append(on, "5xx")
+	} else {
+		on, statuses = retryOnSome(f)
 	}
 	for _, s := range f.Statuses {
 		if !f.ServerErrors || s < 500 {
@@ -60,8 +55,22 @@ func retryOn(f catalog.FallbackOn) (conditions string, statuses []uint32) {
 	if len(statuses) > 0 {
 		on = append(on, "retriable-status-codes")
 	}
-	on = append(on, "retriable-headers")
-	return strings.Join(on, ","), statuses
+	return strings.Join(append(on, "retriable-headers"), ","), statuses
+}
+
+func retryOnSome(f catalog.FallbackOn) (on []string, statuses []uint32) {
+	if f.ConnectFailure {
+		on = append(on, "connect-failure")
+	}
+	if f.Reset || f.Timeout {
+		on = append(on, "reset") // Envoy does not tell the two apart
+	}
+	if f.ServerErrors {
+		for s := uint32(500); s < 600; s++ {
+			statuses = append(statuses, s)
+		}
+	}
+	return on, statuses
 }
 
 // retriableOutcomes are what the timed way answers where the direct way has no
