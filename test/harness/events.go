@@ -1,14 +1,16 @@
 package harness
 
 import (
-	"bufio"
 	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
+	"sync"
 	"testing"
 )
 
@@ -59,34 +61,77 @@ type Event struct {
 // in its order.
 func (s *Shunt) Events(t testing.TB, n int) []Event {
 	t.Helper()
-	var events []Event
+	var all []Event
 	Eventually(t, fmt.Sprintf("%d billing events", n), func() (err error) {
-		events, err = readEvents(filepath.Join(s.Dir, "events.jsonl"))
-		if err == nil && len(events) < n {
-			err = fmt.Errorf("%d of %d events so far", len(events), n)
+		all, err = s.AllEvents()
+		if err == nil && len(all) < n {
+			err = fmt.Errorf("%d of %d events so far", len(all), n)
 		}
 		return err
 	})
-	return events
+	return all
 }
 
-func readEvents(path string) ([]Event, error) {
-	data, err := os.ReadFile(path)
+// Event waits for the event of a request and returns it.
+func (s *Shunt) Event(t testing.TB, id string) Event {
+	t.Helper()
+	if id == "" {
+		t.Fatal("the event of which request? its id is empty")
+	}
+	var e Event
+	Eventually(t, "the billing event of "+id, func() error {
+		all, err := s.AllEvents()
+		if err != nil {
+			return err
+		}
+		i := slices.IndexFunc(all, func(e Event) bool { return e.ID == id })
+		if i < 0 {
+			return fmt.Errorf("%d other events", len(all))
+		}
+		e = all[i]
+		return nil
+	})
+	return e
+}
+
+// AllEvents are those in the file sink by now.
+func (s *Shunt) AllEvents() ([]Event, error) {
+	return s.events.read(filepath.Join(s.Dir, "events.jsonl"))
+}
+
+// eventFile reads a file sink on from where it stopped.
+type eventFile struct {
+	mu     sync.Mutex
+	at     int64
+	events []Event
+}
+
+func (f *eventFile) read(path string) ([]Event, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	file, err := os.Open(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	}
 	if err != nil {
 		return nil, err
 	}
-	var out []Event
-	lines := bufio.NewScanner(bytes.NewReader(data))
-	lines.Buffer(nil, 1<<20)
-	for lines.Scan() {
-		var e Event
-		if err := json.Unmarshal(lines.Bytes(), &e); err != nil {
-			return nil, fmt.Errorf("%s: %w in %q", path, err, lines.Text())
-		}
-		out = append(out, e)
+	defer func() { _ = file.Close() }()
+	data, err := io.ReadAll(io.NewSectionReader(file, f.at, 1<<40))
+	if err != nil {
+		return nil, err
 	}
-	return out, lines.Err()
+	for {
+		line, rest, whole := bytes.Cut(data, []byte("\n"))
+		if !whole {
+			return f.events, nil // half a line is still being written
+		}
+		var e Event
+		if err := json.Unmarshal(line, &e); err != nil {
+			return nil, permanent{fmt.Errorf("%s: %w in %q", path, err, line)}
+		}
+		f.events = append(f.events, e)
+		f.at += int64(len(line)) + 1
+		data = rest
+	}
 }

@@ -14,6 +14,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -47,8 +48,21 @@ func Build(m *testing.M) int {
 		fmt.Fprintln(os.Stderr, "harness: build shunt:", err)
 		return 1
 	}
-	return m.Run()
+	code := m.Run()
+	for _, f := range slices.Backward(atExit) {
+		if err := f(code != 0); err != nil {
+			fmt.Fprintln(os.Stderr, "harness: after the last test:", err)
+			code = 1
+		}
+	}
+	return code
 }
+
+var atExit []func(failed bool) error
+
+// AtExit has f called when all tests have run; failed says that one failed. An error
+// fails the test binary. Call it before the tests run.
+func AtExit(f func(failed bool) error) { atExit = append(atExit, f) }
 
 // Shunt is a running `shunt run` with its Envoy.
 type Shunt struct {
@@ -59,8 +73,9 @@ type Shunt struct {
 
 	out    *output
 	exited chan struct{}
-	err    error
+	err    error // of the process; read it when exited is closed
 	once   sync.Once
+	events eventFile
 }
 
 // Options change how Run starts shunt.
@@ -70,8 +85,8 @@ type Options struct {
 	Args []string // added to the command line
 }
 
-// Run writes the configuration, with listen, admin and a file sink added to it,
-// starts shunt with it and waits until it is ready. It ends with the test.
+// Run starts shunt as Start does, in a temporary directory unless opts says where,
+// and ends it with the test.
 func Run(t testing.TB, yaml string, opts ...Options) *Shunt {
 	t.Helper()
 	var o Options
@@ -81,41 +96,73 @@ func Run(t testing.TB, yaml string, opts ...Options) *Shunt {
 	if o.Dir == "" {
 		o.Dir = t.TempDir()
 	}
-	listen, admin := FreeAddr(t), FreeAddr(t)
-	text := fmt.Sprintf("listen: %s\nadmin: %s\n", listen, admin)
-	if !strings.Contains(yaml, "\nbilling:") && !strings.HasPrefix(yaml, "billing:") {
-		text += "billing: {sinks: [{file: events.jsonl}]}\n"
+	s, err := Start(yaml, o)
+	if err != nil {
+		t.Fatal(err)
 	}
-	WriteFile(t, filepath.Join(o.Dir, "shunt.yaml"), text+yaml)
-	s := &Shunt{URL: "http://" + listen, Admin: "http://" + admin, Dir: o.Dir, out: &output{}}
-	s.start(t, o)
-	return s
-}
-
-func (s *Shunt) start(t testing.TB, o Options) {
-	t.Helper()
-	s.exited = make(chan struct{})
-	s.Cmd = exec.Command(Binary, append([]string{"run", "-c", filepath.Join(s.Dir, "shunt.yaml")}, o.Args...)...)
-	s.Cmd.Env = append(os.Environ(), o.Env...)
-	s.Cmd.Stdout, s.Cmd.Stderr = s.out, s.out
-	if err := s.Cmd.Start(); err != nil {
-		t.Fatalf("start shunt: %v", err)
-	}
-	go func() { s.err = s.Cmd.Wait(); close(s.exited) }()
 	t.Cleanup(func() {
 		s.Stop(t)
 		if t.Failed() {
-			t.Logf("shunt said:\n%s", s.out.String())
+			t.Logf("shunt said:\n%s", s.Output())
 		}
 	})
-	Eventually(t, "shunt is ready", func() error {
-		select {
-		case <-s.exited:
-			t.Fatalf("shunt ended before it was ready: %v\n%s", s.err, s.out.String())
-		default:
-		}
+	return s
+}
+
+// Start writes the configuration to o.Dir, with listen, admin and a file sink added
+// to it, starts shunt with it and waits until it is ready.
+func Start(yaml string, o Options) (*Shunt, error) {
+	addrs, err := freeAddrs(2)
+	if err != nil {
+		return nil, err
+	}
+	s := &Shunt{URL: "http://" + addrs[0], Admin: "http://" + addrs[1], Dir: o.Dir, out: &output{}, exited: make(chan struct{})}
+	if err := os.WriteFile(s.Config(), []byte(s.yaml(yaml)), 0o600); err != nil {
+		return nil, err
+	}
+	s.Cmd = exec.Command(Binary, append([]string{"run", "-c", s.Config()}, o.Args...)...)
+	s.Cmd.Env = append(os.Environ(), o.Env...)
+	s.Cmd.Stdout, s.Cmd.Stderr = s.out, s.out
+	if err := s.Cmd.Start(); err != nil {
+		return nil, fmt.Errorf("start shunt: %w", err)
+	}
+	go func() { s.err = s.Cmd.Wait(); close(s.exited) }()
+	if err := eventually(s.ready); err != nil {
+		s.Kill()
+		return nil, fmt.Errorf("shunt did not get ready: %w\n%s", err, s.Output())
+	}
+	return s, nil
+}
+
+// yaml completes a configuration.
+func (s *Shunt) yaml(rest string) string {
+	text := fmt.Sprintf("listen: %s\nadmin: %s\n", strings.TrimPrefix(s.URL, "http://"), strings.TrimPrefix(s.Admin, "http://"))
+	if !strings.Contains(rest, "\nbilling:") && !strings.HasPrefix(rest, "billing:") {
+		text += "billing: {sinks: [{file: events.jsonl}]}\n"
+	}
+	return text + rest
+}
+
+// Config is the configuration's path.
+func (s *Shunt) Config() string { return filepath.Join(s.Dir, "shunt.yaml") }
+
+// Rewrite replaces the configuration, which shunt is watching, by a rename as
+// editors do.
+func (s *Shunt) Rewrite(t testing.TB, yaml string) {
+	t.Helper()
+	WriteFile(t, s.Config()+".new", s.yaml(yaml))
+	if err := os.Rename(s.Config()+".new", s.Config()); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func (s *Shunt) ready() error {
+	select {
+	case <-s.exited:
+		return permanent{fmt.Errorf("it ended before: %w", s.err)}
+	default:
 		return s.Ready()
-	})
+	}
 }
 
 // Ready asks /readyz once.
@@ -141,6 +188,13 @@ func (s *Shunt) Output() string { return s.out.String() }
 // be called more than once.
 func (s *Shunt) Stop(t testing.TB) {
 	t.Helper()
+	if err := s.Close(); err != nil {
+		t.Error(err)
+	}
+}
+
+// Close is Stop for a Shunt that no single test owns.
+func (s *Shunt) Close() (err error) {
 	s.once.Do(func() {
 		_ = s.Cmd.Process.Signal(syscall.SIGTERM)
 		select {
@@ -148,13 +202,14 @@ func (s *Shunt) Stop(t testing.TB) {
 		case <-time.After(patience):
 			_ = s.Cmd.Process.Kill()
 			<-s.exited
-			t.Errorf("shunt did not end on SIGTERM within %v", patience)
+			err = fmt.Errorf("shunt did not end on SIGTERM within %v\n%s", patience, s.Output())
 			return
 		}
 		if s.err != nil {
-			t.Errorf("shunt ended with %v\n%s", s.err, s.out.String())
+			err = fmt.Errorf("shunt ended with %w\n%s", s.err, s.Output())
 		}
 	})
+	return err
 }
 
 // Kill ends shunt with SIGKILL, as a crash would, and waits for it to be gone.
@@ -170,12 +225,25 @@ var client = &http.Client{Timeout: patience}
 // FreeAddr is a loopback address that was free a moment ago.
 func FreeAddr(t testing.TB) string {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	addrs, err := freeAddrs(1)
 	if err != nil {
-		t.Fatalf("find a free port: %v", err)
+		t.Fatal(err)
 	}
-	defer func() { _ = l.Close() }()
-	return l.Addr().String()
+	return addrs[0]
+}
+
+// freeAddrs finds different ones: all are taken before the first is let go.
+func freeAddrs(n int) ([]string, error) {
+	addrs := make([]string, n)
+	for i := range addrs {
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			return nil, fmt.Errorf("find a free port: %w", err)
+		}
+		defer func() { _ = l.Close() }()
+		addrs[i] = l.Addr().String()
+	}
+	return addrs, nil
 }
 
 // WriteFile writes a test's file.
@@ -189,18 +257,27 @@ func WriteFile(t testing.TB, path, text string) {
 // Eventually polls until f has no error, and fails the test when patience ends.
 func Eventually(t testing.TB, what string, f func() error) {
 	t.Helper()
+	if err := eventually(f); err != nil {
+		t.Fatalf("%s: not within %v: %v", what, patience, err)
+	}
+}
+
+// permanent is an error that waiting does not mend.
+type permanent struct{ error }
+
+func eventually(f func() error) error {
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	tick := time.NewTicker(5 * time.Millisecond)
 	defer tick.Stop()
 	for {
 		err := f()
-		if err == nil {
-			return
+		if err == nil || errors.As(err, &permanent{}) {
+			return err
 		}
 		select {
 		case <-ctx.Done():
-			t.Fatalf("%s: not within %v: %v", what, patience, err)
+			return err
 		case <-tick.C:
 		}
 	}

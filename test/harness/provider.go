@@ -3,7 +3,10 @@ package harness
 import (
 	"context"
 	"crypto/tls"
+	"io"
+	"log"
 	"net"
+	"net/http"
 	"testing"
 
 	"github.com/shunt-gateway/shunt/cmd/shunt/demo"
@@ -56,3 +59,46 @@ func startProvider(t testing.TB, c demo.Config, cert *tls.Certificate) *Provider
 	})
 	return p
 }
+
+// Server is a provider whose every answer a test writes by itself.
+type Server struct {
+	Addr string // host:port
+
+	server *http.Server
+}
+
+// Serve serves h on a free port until Close: over TLS, HTTP/2 included, with a
+// certificate.
+func Serve(h http.Handler, cert *tls.Certificate) (*Server, error) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return nil, err
+	}
+	s := &Server{Addr: l.Addr().String(), server: &http.Server{Handler: h, ReadHeaderTimeout: patience, ErrorLog: quiet}}
+	go func() {
+		if cert != nil {
+			s.server.TLSConfig = &tls.Config{Certificates: []tls.Certificate{*cert}, MinVersion: tls.VersionTLS12}
+			_ = s.server.ServeTLS(l, "", "")
+			return
+		}
+		_ = s.server.Serve(l)
+	}()
+	return s, nil
+}
+
+// Close ends the server and every answer.
+func (s *Server) Close() { _ = s.server.Close() }
+
+// StartServer is Serve until the test ends.
+func StartServer(t testing.TB, h http.Handler, cert *tls.Certificate) *Server {
+	t.Helper()
+	s, err := Serve(h, cert)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(s.Close)
+	return s
+}
+
+// quiet is for what a server finds worth a line and a test has caused.
+var quiet = log.New(io.Discard, "", 0)
