@@ -10,13 +10,16 @@ import (
 // returns it: a reload makes a new one and swaps a pointer, and a request reads
 // one Catalog from its first byte to its last.
 type Catalog struct {
-	// Hash names this version: hex SHA-256 over the file's bytes. No secret is in
-	// it, because a secret is a reference there (see Secret).
+	// Hash names this version: hex SHA-256 over the file's bytes. Where a secret
+	// stands in the file as a literal, it is over the parsed file with the literal
+	// blanked: nobody can try out secrets on it, and a file that differs in a
+	// literal, in comments or in spacing alone has the same Hash.
 	Hash string
 
-	Listen  string // host:port of Envoy's client-facing listener
-	Admin   string // host:port of health, metrics and console
-	DataDir string // absolute path; what must survive a restart
+	Listen     string // IP:port of Envoy's client-facing listener; port 0: any
+	Admin      string // IP:port of health, metrics and console
+	AdminToken Secret // what admin asks for; never zero where Admin is off loopback (SEC-3)
+	DataDir    string // absolute path; what must survive a restart
 
 	Limits      Limits
 	Providers   []*Provider // sorted by slug
@@ -29,6 +32,7 @@ type Catalog struct {
 	State       State
 	Passthrough []Passthrough // in the file's order
 
+	secrets   []SecretUse
 	offers    []*Offer
 	providers map[string]*Provider // lower-cased slug, alias and name
 	models    map[string]*Model    // id and alias, exact
@@ -84,8 +88,8 @@ type Model struct {
 
 // Offer is one provider serving one model.
 type Offer struct {
-	Index    int // position in Catalog.Offers; health tables are indexed by it
-	Model    *Model
+	Index    int    // position in Catalog.Offers; health tables are indexed by it
+	Model    *Model `json:"-"` // which lists its offers: JSON has no cycles
 	Provider *Provider
 	Upstream string // the provider's own model id
 	Price    *Price // before markup; nil: unknown
