@@ -53,9 +53,11 @@ func load(data []byte, faults *faultList) *yaml.Node {
 		return nil
 	}
 	root, second, err := documents(data)
-	if shielded, ok := shield(data); ok && isSyntax(err) {
-		if root, second, err = documents(shielded); err == nil {
-			unshield(root)
+	if isSyntax(err) {
+		if shielded, ok := shield(data); ok {
+			if root, second, err = documents(shielded); err == nil {
+				unshield(root)
+			}
 		}
 	}
 	switch {
