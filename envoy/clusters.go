@@ -20,8 +20,15 @@ import (
 // shed by shunt, where a caller can be told so (SEC-4).
 const unlimited = 1 << 20
 
-func clusters(c *catalog.Catalog, o Options) []Named {
+func clusters(c *catalog.Catalog, o Options) ([]Named, error) {
 	out := []Named{apiCluster(o)}
+	if j := c.Identity.JWT; j != nil && j.JWKSURI != "" {
+		jwks, err := jwksCluster(j, o)
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, jwks)
+	}
 	for _, p := range c.Providers {
 		out = append(out, providerCluster(c, p, o))
 	}
@@ -31,7 +38,7 @@ func clusters(c *catalog.Catalog, o Options) []Named {
 	for i, p := range c.Passthrough {
 		out = append(out, passthroughCluster(names.PassthroughCluster(i), p, o))
 	}
-	return out
+	return out, nil
 }
 
 // SidecarCluster is shunt's own gRPC server. It stands in the bootstrap, because

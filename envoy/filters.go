@@ -33,12 +33,21 @@ var responseLua string
 // httpFilters is the chain in the order of the request. A response passes it
 // backwards: usage is counted first, then lua edits the body, then the headers of
 // every answer are completed.
-func httpFilters(c *catalog.Catalog) []*hcmv3.HttpFilter {
-	return []*hcmv3.HttpFilter{
+func httpFilters(c *catalog.Catalog) ([]*hcmv3.HttpFilter, error) {
+	filters := []*hcmv3.HttpFilter{
 		headerMutation(nil, []*mutationv3.HeaderMutation{
 			set(names.HeaderAttempts, "%UPSTREAM_REQUEST_ATTEMPT_COUNT%"),
 			set(names.HeaderExplain, "%DYNAMIC_METADATA("+names.Namespace+":"+names.KeyExplain+")%"),
 		}),
+	}
+	if c.Identity.JWT != nil {
+		jwt, err := jwtFilter(c)
+		if err != nil {
+			return nil, err
+		}
+		filters = append(filters, jwt)
+	}
+	return append(filters,
 		disabled(filterBuffer, pack(&bufferv3.Buffer{MaxRequestBytes: u32(uint32(c.Limits.Body))})),
 		disabled(filterExtProc, pack(requestExtProc(c))),
 		disabled(filterLua, pack(responseEditor(c))),
@@ -47,7 +56,7 @@ func httpFilters(c *catalog.Catalog) []*hcmv3.HttpFilter {
 			SuppressEnvoyHeaders: true,
 			UpstreamLog:          accessLog(nil),
 		})),
-	}
+	), nil
 }
 
 func disabled(name string, config *anypb.Any) *hcmv3.HttpFilter {

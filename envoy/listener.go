@@ -26,6 +26,10 @@ func listener(c *catalog.Catalog, o Options) (*listenerv3.Listener, error) {
 	if host == "" {
 		host = "0.0.0.0"
 	}
+	manager, err := connectionManager(c, o)
+	if err != nil {
+		return nil, err
+	}
 	return &listenerv3.Listener{
 		Name:                          names.Listener,
 		Address:                       socket(host, uint32(port)),
@@ -33,16 +37,20 @@ func listener(c *catalog.Catalog, o Options) (*listenerv3.Listener, error) {
 		FilterChains: []*listenerv3.FilterChain{{
 			Filters: []*listenerv3.Filter{{
 				Name:       "envoy.filters.network.http_connection_manager",
-				ConfigType: &listenerv3.Filter_TypedConfig{TypedConfig: pack(connectionManager(c, o))},
+				ConfigType: &listenerv3.Filter_TypedConfig{TypedConfig: pack(manager)},
 			}},
 		}},
 	}, nil
 }
 
-func connectionManager(c *catalog.Catalog, o Options) *hcmv3.HttpConnectionManager {
+func connectionManager(c *catalog.Catalog, o Options) (*hcmv3.HttpConnectionManager, error) {
+	filters, err := httpFilters(c)
+	if err != nil {
+		return nil, err
+	}
 	m := &hcmv3.HttpConnectionManager{
 		StatPrefix:  "shunt",
-		HttpFilters: httpFilters(c),
+		HttpFilters: filters,
 		// A caller on this machine or network is a client like any other (SEC-1).
 		UseRemoteAddress:              yes(),
 		InternalAddressConfig:         &hcmv3.HttpConnectionManager_InternalAddressConfig{},
@@ -70,5 +78,5 @@ func connectionManager(c *catalog.Catalog, o Options) *hcmv3.HttpConnectionManag
 			RouteConfigName: names.RouteConfig, ConfigSource: adsSource(),
 		}}
 	}
-	return m
+	return m, nil
 }

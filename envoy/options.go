@@ -46,6 +46,10 @@ func Build(c *catalog.Catalog, o Options, secret SecretSource) (Resources, error
 	if err != nil {
 		return Resources{}, err
 	}
+	clusters, err := clusters(c, o)
+	if err != nil {
+		return Resources{}, err
+	}
 	listeners := []Named{listener}
 	if t := timed(c); len(t) > 0 {
 		listeners = append(listeners, timedListener(c, t))
@@ -53,7 +57,7 @@ func Build(c *catalog.Catalog, o Options, secret SecretSource) (Resources, error
 	return Resources{
 		Listeners: listeners,
 		Routes:    []Named{routes(c)},
-		Clusters:  clusters(c, o),
+		Clusters:  clusters,
 		Secrets:   secrets,
 	}, nil
 }

@@ -26,7 +26,7 @@ func routes(c *catalog.Catalog) *routev3.RouteConfiguration {
 	host.Routes = append(host.Routes, publicRoutes(c)...)
 	host.Routes = append(host.Routes, apiRoutes()...)
 	for i, p := range c.Passthrough {
-		host.Routes = append(host.Routes, passthroughRoute(i, p))
+		host.Routes = append(host.Routes, passthroughRoute(c, i, p))
 	}
 	host.Routes = append(host.Routes, notFound())
 	return &routev3.RouteConfiguration{Name: names.RouteConfig, VirtualHosts: []*routev3.VirtualHost{host}}
@@ -151,12 +151,12 @@ func apiRoutes() []*routev3.Route {
 	return out
 }
 
-func passthroughRoute(i int, p catalog.Passthrough) *routev3.Route {
+func passthroughRoute(c *catalog.Catalog, i int, p catalog.Passthrough) *routev3.Route {
 	m := &routev3.RouteMatch{PathSpecifier: &routev3.RouteMatch_Path{Path: p.Path}}
 	if p.Path == "" {
 		m.PathSpecifier = &routev3.RouteMatch_Prefix{Prefix: p.Prefix}
 	}
-	return &routev3.Route{Name: "passthrough", Match: m, Action: &routev3.Route_Route{Route: &routev3.RouteAction{
+	return &routev3.Route{Name: "passthrough", Match: m, TypedPerFilterConfig: withoutJWT(c), Action: &routev3.Route_Route{Route: &routev3.RouteAction{
 		ClusterSpecifier:     &routev3.RouteAction_Cluster{Cluster: names.PassthroughCluster(i)},
 		Timeout:              duration(0),
 		HostRewriteSpecifier: &routev3.RouteAction_AutoHostRewrite{AutoHostRewrite: yes()},

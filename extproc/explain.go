@@ -14,19 +14,19 @@ type Header struct{ Name, Value string }
 
 // Explain decides a request as Process would and says why, for a request that
 // nobody sent (CMD-4).
-func Explain(snap *policy.Snapshot, path string, hs []Header, body []byte, now time.Time) (*policy.Explanation, *policy.Error) {
+func Explain(w *World, path string, hs []Header, body []byte, now time.Time) (*policy.Explanation, *policy.Error) {
 	live := &Live{}
-	live.Store(snap)
+	live.Store(w)
 	d := &Decider{Live: live}
 	rd, refusal := d.read(message(path, hs), body)
 	if refusal != nil {
 		return nil, refusal
 	}
-	dec, refusal := policy.Decide(rd.req, snap, now, 0)
+	dec, refusal := policy.Decide(rd.req, w.Snapshot, now, 0)
 	if refusal != nil {
 		return nil, refusal
 	}
-	return policy.Explain(rd.req, dec, snap), nil
+	return policy.Explain(rd.req, dec, w.Snapshot), nil
 }
 
 func message(path string, hs []Header) *extprocv3.HttpHeaders {

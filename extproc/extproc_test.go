@@ -19,6 +19,7 @@ import (
 	"github.com/shunt-gateway/shunt/catalog"
 	"github.com/shunt-gateway/shunt/envoy/names"
 	"github.com/shunt-gateway/shunt/extproc/billing"
+	"github.com/shunt-gateway/shunt/extproc/identity"
 	"github.com/shunt-gateway/shunt/policy"
 )
 
@@ -42,12 +43,19 @@ func testDecider(t testing.TB, yaml string) *Decider {
 		t.Fatal(err)
 	}
 	live := &Live{}
-	live.Store(&policy.Snapshot{Catalog: c})
+	id, err := identity.NewReader(&c.Identity, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	live.Store(&World{Snapshot: &policy.Snapshot{Catalog: c}, Identity: id})
+	hasher, err := billing.NewHasher(make([]byte, billing.HasherKeySize))
+	if err != nil {
+		t.Fatal(err)
+	}
 	return &Decider{
-		Live: live, Source: "test",
-		Caller: func(key []byte) string { return "hash-of-" + strconv.Itoa(len(key)) },
-		Now:    func() time.Time { return time.Unix(1_700_000_000, 0) },
-		Rand:   func() uint64 { return 1 },
+		Live: live, Source: "test", Hasher: hasher,
+		Now:  func() time.Time { return time.Unix(1_700_000_000, 0) },
+		Rand: func() uint64 { return 1 },
 	}
 }
 
@@ -156,7 +164,7 @@ func TestFirstAttempt(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if q.ID != "id-1" || q.Subject != "hash-of-6" || q.Kind != policy.KindExplicit || len(q.Offers) != 2 || q.RequestBytes != int64(len(body)) {
+	if q.ID != "id-1" || len(q.Subject) != 32 || q.Kind != policy.KindExplicit || len(q.Offers) != 2 || q.RequestBytes != int64(len(body)) {
 		t.Errorf("quote: %+v", q)
 	}
 	if strings.Contains(out[0].String(), "sk-123") {

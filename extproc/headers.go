@@ -1,13 +1,14 @@
 package extproc
 
 import (
-	"bytes"
 	"strings"
 
+	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	extprocv3 "github.com/envoyproxy/go-control-plane/envoy/service/ext_proc/v3"
 
 	"github.com/shunt-gateway/shunt/catalog"
 	"github.com/shunt-gateway/shunt/envoy/names"
+	"github.com/shunt-gateway/shunt/extproc/identity"
 	"github.com/shunt-gateway/shunt/extproc/openai"
 	"github.com/shunt-gateway/shunt/policy"
 )
@@ -16,15 +17,16 @@ import (
 type headers struct {
 	path, query string
 	id          string
-	apiKey      []byte
+	caller      identity.Caller
 	explain     bool
 
 	provider, variant, billingMode []string
 }
 
-func readHeaders(h *extprocv3.HttpHeaders, c *catalog.Catalog) headers {
-	var out headers
-	for _, v := range h.GetHeaders().GetHeaders() {
+func readHeaders(h *extprocv3.HttpHeaders, id *identity.Reader) headers {
+	list := h.GetHeaders().GetHeaders()
+	out := headers{caller: id.Read(func(name string) []byte { return only(list, name) })}
+	for _, v := range list {
 		value := v.GetRawValue()
 		switch v.GetKey() {
 		case ":path":
@@ -42,21 +44,25 @@ func readHeaders(h *extprocv3.HttpHeaders, c *catalog.Catalog) headers {
 			out.billingMode = append(out.billingMode, string(value))
 		case names.HeaderExplainAsked:
 			out.explain = string(value) == "1"
-		case c.Identity.APIKeyHeader:
-			out.apiKey = bearer(value)
 		}
 	}
 	return out
 }
 
-// bearer takes the scheme off an authorization value; other headers hold the bare
-// key.
-func bearer(value []byte) []byte {
-	const scheme = "bearer "
-	if len(value) > len(scheme) && strings.EqualFold(string(value[:len(scheme)]), scheme) {
-		value = value[len(scheme):]
+// only is a header's value if it was sent once. Sent twice it says nothing: who
+// reads the first and who reads the last would see two callers.
+func only(list []*corev3.HeaderValue, name string) []byte {
+	var value []byte
+	for _, v := range list {
+		if v.GetKey() != name {
+			continue
+		}
+		if value != nil {
+			return nil
+		}
+		value = v.GetRawValue()
 	}
-	return bytes.TrimSpace(value)
+	return value
 }
 
 // input gathers what policy reads. Raw values are parts of the body.

@@ -10,6 +10,7 @@ import (
 
 	"github.com/shunt-gateway/shunt/catalog"
 	"github.com/shunt-gateway/shunt/envoy/names"
+	"github.com/shunt-gateway/shunt/extproc/billing"
 	"github.com/shunt-gateway/shunt/extproc/openai"
 	"github.com/shunt-gateway/shunt/policy"
 )
@@ -18,9 +19,8 @@ import (
 // the first request.
 type Decider struct {
 	Live *Live
-	// Caller turns an API key into the keyed hash that stands for it everywhere
-	// else (BILL-6). No key is the caller "".
-	Caller func(key []byte) string
+	// Hasher makes the keyed hash that stands for a caller everywhere else (BILL-6).
+	Hasher *billing.Hasher
 	Source string // this instance, as events name it
 	Now    func() time.Time
 	Rand   func() uint64
@@ -74,11 +74,12 @@ type reading struct {
 
 // read makes sense of a request or refuses it.
 func (d *Decider) read(h *extprocv3.HttpHeaders, body []byte) (rd reading, refusal *policy.Error) {
-	rd.snap = d.Live.Load()
-	if rd.snap == nil {
+	world := d.Live.Load()
+	if world == nil {
 		return rd, &policy.Error{Status: 503, Code: openai.CodeOverloaded, Message: "starting up; try again"}
 	}
-	rd.headers = readHeaders(h, rd.snap.Catalog)
+	rd.snap = world.Snapshot
+	rd.headers = readHeaders(h, world.Identity)
 	var ok bool
 	if rd.api, ok = catalog.APIOf(rd.headers.path); !ok {
 		return rd, &policy.Error{Status: 404, Code: openai.CodeNotFound, Message: "no such endpoint"}

@@ -11,6 +11,7 @@ import (
 	"github.com/shunt-gateway/shunt/catalog"
 	"github.com/shunt-gateway/shunt/envoy"
 	"github.com/shunt-gateway/shunt/extproc"
+	"github.com/shunt-gateway/shunt/extproc/identity"
 	"github.com/shunt-gateway/shunt/policy"
 )
 
@@ -112,7 +113,11 @@ func (a *app) publish(ctx context.Context, c *catalog.Catalog) error {
 	if err != nil {
 		return inputError{err}
 	}
-	a.live.Store(&policy.Snapshot{Catalog: c})
+	w, err := world(c, resolve)
+	if err != nil {
+		return err
+	}
+	a.live.Store(w)
 	if err := a.ads.Publish(ctx, r); err != nil {
 		return err
 	}
@@ -120,6 +125,15 @@ func (a *app) publish(ctx context.Context, c *catalog.Catalog) error {
 	a.catalog = c
 	a.mu.Unlock()
 	return nil
+}
+
+// world is what requests are decided by under a catalog.
+func world(c *catalog.Catalog, resolve func(catalog.Secret) (string, error)) (*extproc.World, error) {
+	id, err := identity.NewReader(&c.Identity, resolve)
+	if err != nil {
+		return nil, inputError{fmt.Errorf("identity.trusted_headers.secret: %w", err)}
+	}
+	return &extproc.World{Snapshot: &policy.Snapshot{Catalog: c}, Identity: id}, nil
 }
 
 // current is the catalog that was published last.

@@ -68,7 +68,7 @@ func (a *app) startGRPC(ctx context.Context, c *catalog.Catalog) error {
 	a.ads.Register(adsCtx, s)
 	extprocv3.RegisterExternalProcessorServer(s, &extproc.Server{
 		Log:     a.log,
-		Decider: &extproc.Decider{Live: &a.live, Source: a.source, Caller: hasher.APIKey, Now: time.Now, Rand: rand.Uint64},
+		Decider: &extproc.Decider{Live: &a.live, Source: a.source, Hasher: hasher, Now: time.Now, Rand: rand.Uint64},
 	})
 	accesslog.New(accesslog.Config{Request: ledger.Settle, Log: a.log}).Register(s)
 	go func() {

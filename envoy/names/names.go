@@ -39,6 +39,14 @@ const (
 	HeaderExplainAsked = "shunt-explain"
 )
 
+// Headers that Envoy's token verification sets, for ext_proc and the API.
+const (
+	HeaderUser = Prefix + "user"
+	HeaderPlan = Prefix + "plan"
+	// ClusterJWKS is where remote key sets are fetched from.
+	ClusterJWKS = "shunt_jwks"
+)
+
 // Phase is gRPC metadata on ext_proc streams: which of the two filters calls.
 const (
 	PhaseKey   = "shunt-phase"
