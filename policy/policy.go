@@ -24,13 +24,6 @@ type Input struct {
 	XProvider, XVariantID, XBillingMode []string
 }
 
-// Request is an Input that made sense: every name resolved against one catalog.
-type Request struct {
-	API   catalog.API
-	Model *catalog.Model
-	// … unexported or exported, as Decide needs them.
-}
-
 // Snapshot is everything Decide reads beside the request. It is immutable.
 type Snapshot struct {
 	Catalog *catalog.Catalog
@@ -46,18 +39,27 @@ type OfferHealth struct {
 }
 
 // Decision is an ordered list of attempts, with a reason for every offer that
-// is not among them.
+// is not among them. Every offer of the primary model and of every fallback
+// model is in exactly one of Attempts and Left.
 type Decision struct {
 	Kind     Kind
 	Model    *catalog.Model // the primary model
 	Attempts []Attempt
 	Left     []LeftOut
+
+	// Sort ranked the offers that nothing else had put in order, and the fallback
+	// models. Never SortUnset or SortNone.
+	Sort catalog.Sort
+	// Paygo: the request is charged as pay-as-you-go; no subscription covers it
+	// (BILL-2, BILL-3).
+	Paygo bool
 }
 
 // Attempt is one try at one offer.
 type Attempt struct {
-	Offer  *catalog.Offer
-	Reason Reason
+	Offer   *catalog.Offer
+	Reason  Reason
+	Cooling bool // it stands behind the usable offers of its model (SEL-11)
 }
 
 // LeftOut is an offer that will not be tried, and why.
@@ -78,25 +80,7 @@ const (
 	KindCaching
 )
 
-// Reason says why an offer is in a decision at its place, or left out.
-type Reason uint8
-
-// Error is a refusal that the client can mend (API-6).
-type Error struct {
-	Status  int    // HTTP status
-	Code    string // model_not_found, provider_conflict, …
-	Param   string // the input that is wrong: model, provider.only, X-Provider; may be ""
-	Message string // valid text; never echoes a prompt or a key
-}
-
-// Error makes *Error an error.
-func (e *Error) Error() string { return e.Code + ": " + e.Message }
-
-// Read checks an Input against a catalog. Rules: REQ-2 … REQ-7, SEL-15.
-func Read(in *Input, c *catalog.Catalog) (*Request, *Error) { panic("todo") }
-
-// Decide ranks the offers for req. The same arguments give the same decision
-// (SEL-16).
-func Decide(req *Request, snap *Snapshot, now time.Time, rnd uint64) (*Decision, *Error) {
-	panic("todo")
+// String returns the name that events and explanations use.
+func (k Kind) String() string {
+	return [...]string{"default", "explicit", "suffix", "preference", "caching"}[k]
 }
