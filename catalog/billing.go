@@ -11,7 +11,8 @@ var (
 	sinkKeys    = newKeys("file!")
 )
 
-// defaultBilling has no sinks yet: the default one stands in data_dir.
+// defaultBilling has nil sinks: the default one, which stands in data_dir. An empty
+// list in the file means none.
 func defaultBilling() Billing {
 	return Billing{Markup: decimal.New(5, -2), Currency: "USD"}
 }
@@ -25,10 +26,7 @@ func (d *decoder) billing(v value) {
 		case "currency":
 			set(&b.Currency)(d.currency(v))
 		case "sinks":
-			b.Sinks = distinct(d, v, d.sink)
-			if len(v.Content) == 0 {
-				d.fault(v, "must not be empty: leave it out for the default, events.jsonl in data_dir")
-			}
+			b.Sinks = append([]Sink{}, distinct(d, v, d.sink)...) // empty, not nil: none
 		}
 	})
 }

@@ -162,7 +162,7 @@ func (d *decoder) finish(root *yaml.Node) {
 	slices.SortStableFunc(c.secrets, func(a, b SecretUse) int {
 		return cmp.Or(cmp.Compare(a.Line, b.Line), cmp.Compare(a.Col, b.Col), cmp.Compare(a.Path, b.Path))
 	})
-	if len(c.Billing.Sinks) == 0 {
+	if c.Billing.Sinks == nil {
 		c.Billing.Sinks = []Sink{{File: filepath.Join(c.DataDir, "events.jsonl")}}
 	}
 	rankPrices(c.offers)

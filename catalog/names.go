@@ -6,13 +6,6 @@ import (
 	"unicode"
 )
 
-// suffixNames are the model suffixes of REQ-3. No provider may be called like
-// one: `model:fast` would then mean two things.
-var suffixNames = []string{
-	"speed", "fast", "throughput", "latency", "price", "cheap", "floor",
-	"tools", "caching", "cache", "cached",
-}
-
 const longestSlug = 64
 
 // slugProblem says why s cannot be `:s` behind or `s/` before a model id; "" if
@@ -32,6 +25,20 @@ func slugProblem(s string) string {
 	return ""
 }
 
+// aliasProblem says why s cannot be another name of a provider; "" if it can. It may
+// be written as people write names, but not so that `:s` or `s/` fall apart.
+func aliasProblem(s string) string {
+	switch {
+	case strings.TrimSpace(s) == "":
+		return "must not be empty"
+	case len(s) > longestSlug:
+		return "is longer than 64 characters"
+	case strings.ContainsFunc(s, func(r rune) bool { return r == ':' || r == '/' || unicode.IsControl(r) }):
+		return "must not have a colon, a slash or a control character in it"
+	}
+	return ""
+}
+
 // slugify returns s with the characters that a slug may not have replaced: what to
 // write instead.
 func slugify(s string) string {
@@ -46,7 +53,7 @@ func slugify(s string) string {
 		return '-'
 	}, strings.ToLower(s))
 	s = strings.Trim(s, "._-")
-	if slugProblem(s) != "" || slices.Contains(suffixNames, s) {
+	if slugProblem(s) != "" {
 		return ""
 	}
 	return s

@@ -3,6 +3,7 @@ package catalog
 import (
 	"fmt"
 	"net/netip"
+	"strings"
 )
 
 // Override returns the catalog with other addresses, as a command line may ask for
@@ -16,10 +17,17 @@ func (c *Catalog) Override(listen, admin string) (*Catalog, error) {
 		if o.value == "" {
 			continue
 		}
-		if _, err := netip.ParseAddrPort(o.value); err != nil {
+		value := o.value
+		if port, ok := strings.CutPrefix(value, "localhost:"); ok {
+			value = "127.0.0.1:" + port
+		}
+		if _, err := netip.ParseAddrPort(value); err != nil {
 			return nil, fmt.Errorf("%s %q: write an address and a port, such as 127.0.0.1:10000", o.flag, o.value)
 		}
-		*o.to = o.value
+		*o.to = value
+	}
+	if out.Listen == out.Admin {
+		return nil, fmt.Errorf("listen and admin are both %s: clients and operators need a port each", out.Listen)
 	}
 	// SEC-3: `admin` off loopback needs a token.
 	if a, err := netip.ParseAddrPort(out.Admin); err == nil && !a.Addr().IsLoopback() && out.AdminToken.IsZero() {

@@ -80,12 +80,6 @@ func (d *decoder) pathPrefix(v value) (string, bool) {
 		d.faultNear(v, s+"/", "%s does not end with /", quote(s))
 		return "", false
 	}
-	for _, own := range append(ownPaths[:len(ownPaths):len(ownPaths)], ownPrefix) {
-		if strings.HasPrefix(own, s) {
-			d.fault(v, "%s would take %s, which shunt answers itself", quote(s), own)
-			return "", false
-		}
-	}
 	if strings.HasPrefix(s, ownPrefix) {
 		d.fault(v, "%s is answered by shunt itself", quote(s))
 		return "", false

@@ -32,7 +32,6 @@ func (d *decoder) provider(slug string, v value) {
 	if problem := slugProblem(slug); problem != "" {
 		d.faultKey(v, slugify(slug), "a provider's slug %s", problem)
 	}
-	d.notSuffix(v.key, v, slug)
 	d.nameProvider(v.key, v, p, slug)
 	d.object(v, providerKeys, func(key string, v value) {
 		switch key {
@@ -58,20 +57,12 @@ func (d *decoder) providerAlias(v value, p *Provider) (string, bool) {
 	if !ok {
 		return "", false
 	}
-	if problem := slugProblem(alias); problem != "" {
-		d.faultNear(v, slugify(alias), "an alias %s", problem)
+	if problem := aliasProblem(alias); problem != "" {
+		d.fault(v, "an alias %s", problem)
 		return "", false
 	}
-	d.notSuffix(v.at, v, alias)
 	d.nameProvider(v.at, v, p, alias)
 	return alias, true
-}
-
-// notSuffix refuses a slug that REQ-3 gives a meaning of its own.
-func (d *decoder) notSuffix(at pos, v value, slug string) {
-	if slices.Contains(suffixNames, slug) {
-		d.add(at, v.place.String(), quote(slug)+" is a model suffix (model:"+slug+"): choose another name", "")
-	}
 }
 
 // nameProvider makes p known by a name, which only p may have. REQ-5: names and
