@@ -1,0 +1,7 @@
+// Package accesslog receives Envoy's access log over gRPC and turns its entries
+// into what the rest of shunt understands: a billing.Attempt for each attempt, and
+// for each request that carries a quote, the quote and a billing.Record.
+//
+// server.go receives, entry.go and usage.go translate single entries, join.go
+// brings a request's attempts to it.
+package accesslog

@@ -1,0 +1,153 @@
+package accesslog
+
+import (
+	"math"
+	"testing"
+	"time"
+
+	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+	logv3 "github.com/envoyproxy/go-control-plane/envoy/data/accesslog/v3"
+	aiv3 "github.com/envoyproxy/go-control-plane/envoy/data/ai/v3"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/anypb"
+	"google.golang.org/protobuf/types/known/durationpb"
+	"google.golang.org/protobuf/types/known/structpb"
+	"google.golang.org/protobuf/types/known/timestamppb"
+	"google.golang.org/protobuf/types/known/wrapperspb"
+
+	"github.com/shunt-gateway/shunt/envoy/names"
+	"github.com/shunt-gateway/shunt/extproc/billing"
+)
+
+func TestRetryAfter(t *testing.T) {
+	for _, c := range []struct {
+		seconds, millis string
+		want            time.Duration
+	}{
+		{"", "", 0},
+		{"7", "", 7 * time.Second},
+		{"0.5", "", 500 * time.Millisecond},
+		{"7", "1500", 1500 * time.Millisecond},
+		{"7", "soon", 7 * time.Second},
+		{"-3", "", 0},
+		{"NaN", "", 0},
+		{"Inf", "", longestRetryAfter},
+		{"1e300", "", longestRetryAfter},
+		{"Sun, 22 Nov 2026 12:00:30 GMT", "", 30 * time.Second},
+		{"Sun, 22 Nov 2026 11:00:00 GMT", "", 0},
+		{"Mon, 22 Nov 2100 11:00:00 GMT", "", longestRetryAfter},
+		{"tomorrow", "", 0},
+	} {
+		if got := retryAfter(map[string]string{"retry-after": c.seconds, "retry-after-ms": c.millis}, noon); got != c.want {
+			t.Errorf("%q, %q: %v, want %v", c.seconds, c.millis, got, c.want)
+		}
+	}
+	if got := retryAfter(map[string]string{"retry-after": "Sun, 22 Nov 2026 12:00:30 GMT"}, time.Time{}); got != 0 {
+		t.Errorf("a date, counted from no time: %v", got)
+	}
+}
+
+// Whatever figures an entry has, a record's are ones that can be worked with.
+func TestOddFigures(t *testing.T) {
+	e := &logv3.HTTPAccessLogEntry{
+		CommonProperties: &logv3.AccessLogCommon{
+			StartTime:                   &timestamppb.Timestamp{Seconds: math.MaxInt64, Nanos: -1},
+			Duration:                    &durationpb.Duration{Seconds: -5},
+			TimeToFirstUpstreamRxByte:   &durationpb.Duration{Seconds: 300_000_000_000},
+			UpstreamRequestAttemptCount: math.MaxUint32,
+			DownstreamWireBytesSent:     math.MaxUint64,
+		},
+		Response: &logv3.HTTPResponseProperties{ResponseCode: wrapperspb.UInt32(math.MaxUint32), ResponseBodyBytes: math.MaxUint64},
+	}
+	r, err := recordOf(e)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !r.Start.IsZero() || r.Duration != 0 || r.TTFT != longestRequest || r.AttemptCount != math.MaxInt16 || r.Status != 0 || r.AnswerBytes != math.MaxInt64 {
+		t.Errorf("%+v", r)
+	}
+}
+
+func TestProviderByHeader(t *testing.T) {
+	e := &logv3.HTTPAccessLogEntry{
+		CommonProperties: &logv3.AccessLogCommon{UpstreamCluster: "hub"},
+		Response:         &logv3.HTTPResponseProperties{ResponseHeaders: map[string]string{names.HeaderProvider: "novita"}},
+	}
+	if got := providerOf(e); got != "novita" {
+		t.Errorf("%q", got)
+	}
+	e.CommonProperties.UpstreamCluster = names.ProviderCluster("acme")
+	if got := providerOf(e); got != "acme" {
+		t.Errorf("the cluster does not come first: %q", got)
+	}
+}
+
+// Envoy's own answers (a filter's 500, say) say nothing of the last attempt.
+func TestLocalReplyIsNoOutcome(t *testing.T) {
+	e := &logv3.HTTPAccessLogEntry{
+		CommonProperties: &logv3.AccessLogCommon{UpstreamRequestAttemptCount: 1},
+		Response:         &logv3.HTTPResponseProperties{ResponseCode: wrapperspb.UInt32(500), ResponseCodeDetails: "ext_proc_error_gRPC_error_14"},
+	}
+	if r, err := recordOf(e); err != nil || r.Last.Outcome != "" || r.Last.Status != 0 {
+		t.Errorf("%+v, %v", r, err)
+	}
+}
+
+func metadata(tail string, u proto.Message) *corev3.Metadata {
+	m := &corev3.Metadata{FilterMetadata: map[string]*structpb.Struct{}, TypedFilterMetadata: map[string]*anypb.Any{}}
+	if tail != "" {
+		m.FilterMetadata[names.Namespace] = &structpb.Struct{Fields: map[string]*structpb.Value{names.KeyTail: structpb.NewStringValue(tail)}}
+	}
+	if u != nil {
+		a, err := anypb.New(u)
+		if err != nil {
+			panic(err)
+		}
+		m.TypedFilterMetadata[names.UsageNamespace] = a
+	}
+	return m
+}
+
+func known(prompt, completion int64) billing.Usage {
+	return billing.Usage{Prompt: billing.Known(prompt), Completion: billing.Known(completion)}
+}
+
+func TestUsage(t *testing.T) {
+	whole := known(1000, 50)
+	whole.CacheRead, whole.CacheWrite, whole.Reasoning = billing.Known(400), billing.Known(20), billing.Known(7)
+	full := &aiv3.TokenUsage{
+		InputTokens: wrapperspb.UInt64(1000), OutputTokens: wrapperspb.UInt64(50),
+		InputTokenDetails:  &aiv3.InputTokenDetails{CachedTokens: wrapperspb.UInt64(400), CacheCreationTokens: wrapperspb.UInt64(20)},
+		OutputTokenDetails: &aiv3.OutputTokenDetails{ReasoningTokens: wrapperspb.UInt64(7)},
+		ExtractionStatus:   aiv3.TokenUsage_COMPLETE,
+	}
+	const chunk = `data: {"choices":[],"usage":{"prompt_tokens":1000,"completion_tokens":50,` +
+		`"prompt_tokens_details":{"cached_tokens":400,"cache_write_tokens":20},"completion_tokens_details":{"reasoning_tokens":7}}}`
+	for name, c := range map[string]struct {
+		metadata *corev3.Metadata
+		want     billing.Usage
+	}{
+		"no metadata":   {nil, billing.Usage{}},
+		"none reported": {metadata("", nil), billing.Usage{}},
+		"complete":      {metadata("", full), whole},
+		"failed":        {metadata("", &aiv3.TokenUsage{Model: "m", ExtractionStatus: aiv3.TokenUsage_FAILED}), billing.Usage{}},
+		"one count":     {metadata("", &aiv3.TokenUsage{OutputTokens: wrapperspb.UInt64(5)}), billing.Usage{Completion: billing.Known(5)}},
+		"huge":          {metadata("", &aiv3.TokenUsage{OutputTokens: wrapperspb.UInt64(math.MaxUint64)}), billing.Usage{Completion: billing.Known(math.MaxInt64)}},
+
+		"tail: chat":      {metadata(chunk, nil), whole},
+		"tail: responses": {metadata("data:{\"response\":{\"usage\":{\"input_tokens\":3,\"output_tokens\":4}}}\r", nil), known(3, 4)},
+		"tail: newer":     {metadata(`data: {"usage":{"prompt_tokens":3,"completion_tokens":4}}`, full), known(3, 4)},
+		"tail: torn":      {metadata(`data: {"usage":{"prompt_tokens":3,"compl`, full), whole},
+		"tail: null":      {metadata(`data: {"usage":null}`, full), whole},
+		"tail: no data":   {metadata(`event: usage`, nil), billing.Usage{}},
+		"tail: fractions": {metadata(`data: {"usage":{"prompt_tokens":3.5,"completion_tokens":"4"}}`, nil), billing.Usage{}},
+		"tail: overflow":  {metadata(`data: {"usage":{"prompt_tokens":99999999999999999999,"completion_tokens":4}}`, nil), billing.Usage{}},
+	} {
+		if got, err := usageOf(c.metadata); err != nil || got != c.want {
+			t.Errorf("%s: %+v, %v; want %+v", name, got, err, c.want)
+		}
+	}
+	if _, err := usageOf(metadata("", &aiv3.RequestInfo{})); err == nil {
+		t.Error("another message is taken for usage")
+	}
+}

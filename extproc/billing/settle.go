@@ -1,0 +1,155 @@
+package billing
+
+import (
+	"time"
+
+	"github.com/shopspring/decimal"
+)
+
+// Settle makes the event of a request from what was quoted and what happened. The
+// same arguments give the same event.
+func Settle(q *Quote, r *Record) Event {
+	status := statusOf(r)
+	served := q.served(r)
+	started, ended := span(q, r)
+	e := q.event(started, ended, status, served)
+	e.Data.Attempts = q.attempts(r)
+	q.charge(&e.Data, r, served)
+	return e
+}
+
+// SettleUnknown makes the event of a request that was admitted and of which
+// nothing was heard until at: status unsettled, nothing charged.
+func SettleUnknown(q *Quote, at time.Time) Event {
+	started, ended := span(q, &Record{Start: at})
+	return q.event(started, ended, Unsettled, nil)
+}
+
+// statusOf: a request is completed when a 2xx answer came to its end. An error
+// event makes a 200 stream a failure, also when the client left because of it.
+func statusOf(r *Record) Status {
+	switch success := r.success(); {
+	case r.StreamError:
+		return Failed
+	case r.End == EndClientGone && (success || r.Status == 0):
+		return Cancelled
+	case success && r.End == EndClean:
+		return Completed
+	}
+	return Failed
+}
+
+// served is the offer of the last attempt made, nil where none was or it is not
+// in the quote. Envoy walks the chain in order, so the count is the place. The
+// cluster that Envoy names can be an earlier attempt's where no connection came
+// about for the last, so it overrules the count only for an answer that was given.
+func (q *Quote) served(r *Record) *Offer {
+	i := r.AttemptCount - 1
+	if r.AttemptCount == 0 {
+		i = len(r.Attempts) - 1
+	}
+	if i < 0 {
+		return nil
+	}
+	if i < len(q.Offers) && (r.Provider == "" || r.Provider == q.Offers[i].Provider || !r.success()) {
+		return &q.Offers[i]
+	}
+	for j := min(i, len(q.Offers)-1); j >= 0; j-- {
+		if q.Offers[j].Provider == r.Provider {
+			return &q.Offers[j]
+		}
+	}
+	return nil
+}
+
+// span are when the request began (shunt's clock) and ended (Envoy's), which is
+// never before.
+func span(q *Quote, r *Record) (started, ended time.Time) {
+	started = q.StartedAt.UTC().Truncate(time.Microsecond)
+	from := r.Start
+	if from.IsZero() {
+		from = started
+	}
+	ended = from.Add(r.Duration).UTC().Truncate(time.Microsecond)
+	if ended.Before(started) || ended.Year() > 9999 { // RFC 3339 ends there
+		ended = started
+	}
+	return started, ended
+}
+
+// event fills in what does not depend on usage.
+func (q *Quote) event(started, ended time.Time, status Status, served *Offer) Event {
+	d := Data{
+		StartedAt: started, EndedAt: ended,
+		API: q.API.String(), Stream: q.Stream,
+		RequestedModel: Text(q.RequestedModel), Model: Text(q.model(served)),
+		Status:   status,
+		Decision: DecisionData{Kind: q.Kind.String(), Catalog: q.Catalog},
+		Attempts: []AttemptData{},
+		Usage:    UsageData{Source: None},
+		Currency: q.Currency, Mode: q.Mode,
+	}
+	if served != nil {
+		d.Provider, d.UpstreamModel = Text(served.Provider), Text(served.Upstream)
+	}
+	if p, markup := q.price(served); p != nil {
+		d.Price = &PriceData{
+			Prompt: p.Prompt, Completion: p.Completion, CacheRead: p.CacheRead, CacheWrite: p.CacheWrite,
+			Request: p.Request, Markup: markup,
+		}
+	}
+	return Event{
+		SpecVersion: "1.0", Type: EventType, ID: q.ID, Source: q.Source, Subject: q.Subject,
+		Time: ended, DataContentType: "application/json", Data: d,
+	}
+}
+
+// charge fills in usage and amounts.
+//
+// BILL-8: failed before any output: amount 0. Cancelled: billed for what was sent,
+// estimated where the provider reported nothing. A request that failed later costs
+// nothing either: half an answer is not what was asked for.
+func (q *Quote) charge(d *Data, r *Record, served *Offer) {
+	usage, source := q.usage(r, d.Status)
+	d.Usage = UsageData{
+		Source:       source,
+		PromptTokens: usage.Prompt, CompletionTokens: usage.Completion,
+		CacheReadTokens: usage.CacheRead, CacheWriteTokens: usage.CacheWrite,
+		ReasoningTokens: usage.Reasoning,
+	}
+	if d.Status == Failed || source == None {
+		d.ListAmount = decimal.NewNullDecimal(decimal.Decimal{})
+		return
+	}
+	p, markup := q.price(served)
+	if p == nil {
+		return // amount 0 with price and list_amount null: nobody knows what it costs
+	}
+	d.ListAmount = decimal.NewNullDecimal(Amount(p, markup, usage))
+	if q.Mode != Subscription { // BILL-3
+		d.Amount = d.ListAmount.Decimal
+	}
+}
+
+// usage is what the provider reported, with the gaps estimated where something is
+// owed.
+func (q *Quote) usage(r *Record, status Status) (Usage, UsageSource) {
+	u := r.Usage.sane()
+	reported := u.Prompt.Known && u.Completion.Known
+	completion := estimatedCompletion(r.AnswerBytes, q.Stream)
+	switch {
+	case reported:
+		return u, Reported
+	case status == Failed:
+		return Usage{}, None
+	case status == Cancelled && !u.Completion.Known && completion == 0:
+		return Usage{}, None // it left before anything of worth was sent
+	}
+	if !u.Prompt.Known {
+		u.Prompt = Known(max(estimatedPrompt(q.RequestBytes), u.CacheRead.N))
+	}
+	if !u.Completion.Known {
+		u.Completion = Known(completion)
+	}
+	return u.sane(), Estimated
+}
