@@ -51,12 +51,12 @@ func sanitize(c *catalog.Catalog) *corev3.TypedExtensionConfig {
 // the usage from Envoy.
 func toProvider(c *catalog.Catalog) []*mutationv3.HeaderMutation {
 	gone := []string{
-		"authorization", "proxy-authorization", "cookie", "accept-encoding", "forwarded",
-		"x-forwarded-for", "x-forwarded-proto", "x-forwarded-host", "x-real-ip",
+		"authorization", "proxy-authorization", "x-api-key", "api-key", "cookie", "accept-encoding",
+		"forwarded", "via", "x-real-ip", "x-client-ip", "true-client-ip", "cf-connecting-ip", "fastly-client-ip",
 		names.HeaderProvider, names.HeaderVariant, names.HeaderBillingMode, names.HeaderExplainAsked,
 	}
 	gone = append(gone, identityHeaders(c)...)
-	m := []*mutationv3.HeaderMutation{removePrefix(names.Prefix), removePrefix("x-envoy-")}
+	m := []*mutationv3.HeaderMutation{removePrefix(names.Prefix), removePrefix("x-envoy-"), removePrefix("x-forwarded-")}
 	for _, h := range gone {
 		m = append(m, remove(h))
 	}

@@ -1,23 +1,27 @@
 -- Edits a provider's answer on its way to the client, chunk by chunk:
 --   * names the provider in the JSON answer or in the first SSE event (FALL-4);
 --   * takes out the usage chunk that shunt asked for and the client did not (BILL-7);
---   * marks a 200 stream that carries an error event;
+--   * marks a 200 that turns out to be an error;
 --   * replaces an answer that is the operator's affair, not the client's (API-6).
 -- Usage has been counted before this filter sees a byte.
 
 local NAMESPACE = "shunt"
-local TAIL_LIMIT = 65536
+
+-- What is held back at most, in bytes: a JSON answer, or the beginning of an event.
+-- Of a longer one the first so many are looked at.
+local HOLD_LIMIT = 65536
 
 -- The statuses that speak of the operator's key, credit or model.
 local WITHHELD = { ["401"] = true, ["402"] = true, ["403"] = true, ["404"] = true }
 
 -- Answers an error of shunt's own in place of the provider's answer.
-local function replace_answer(handle, headers, message, code)
+local function replace_answer(handle, message, code)
   local body = '{"error":{"message":"' .. message .. '","type":"server_error","param":null,"code":"' .. code .. '"}}'
+  handle:body(true):setBytes(body)
+  local headers = handle:headers() -- those from before the wait for the body are dead
   for _, name in ipairs({ "content-encoding", "transfer-encoding", "www-authenticate", "etag", "retry-after" }) do
     headers:remove(name)
   end
-  handle:body(true):setBytes(body)
   headers:replace(":status", "502")
   headers:replace("content-type", "application/json")
   headers:replace("content-length", tostring(#body))
@@ -33,6 +37,8 @@ local function bytes(chunk)
   return chunk:getBytes(0, n)
 end
 
+-- JSON
+
 -- The end of the JSON string that begins at i (which holds the quote).
 local function string_end(s, i)
   local j = i + 1
@@ -44,153 +50,250 @@ local function string_end(s, i)
   end
 end
 
--- Removes a top-level "provider" member that the provider itself wrote, so that
--- the answer has one. open is the index of the object's brace.
-local function without_provider(s, open)
-  if not s:find('"provider"', open, true) then return s end
-  local depth, i, n = 1, open + 1, #s
-  while i <= n and depth > 0 do
-    local c = s:byte(i)
+-- The end of the JSON value that begins at i, nil where s ends before it.
+local function value_end(s, i)
+  local c = s:byte(i)
+  if c == 34 then return string_end(s, i) end
+  if c ~= 123 and c ~= 91 then
+    local stop = s:find("[%s,}%]]", i)
+    return stop and stop - 1
+  end
+  local depth = 0
+  while true do
+    i = s:find('["{}%[%]]', i)
+    if not i then return nil end
+    c = s:byte(i)
     if c == 34 then
-      local stop = string_end(s, i)
-      if not stop then return s end
-      if depth == 1 and s:sub(i, stop) == '"provider"' then
-        local v = s:match("^%s*:%s*()", stop + 1)
-        if v and s:byte(v) == 34 then
-          local vend = string_end(s, v)
-          if not vend then return s end
-          local comma = s:match("^%s*,%s*()", vend + 1)
-          if comma then return s:sub(1, i - 1) .. s:sub(comma) end
-          return s
-        end
-      end
-      i = stop
+      i = string_end(s, i)
+      if not i then return nil end
     elseif c == 123 or c == 91 then
       depth = depth + 1
-    elseif c == 125 or c == 93 then
+    else
       depth = depth - 1
+      if depth == 0 then return i end
     end
     i = i + 1
+  end
+end
+
+-- The member of the object at open whose key, quotes included, is this: where the
+-- key and the value begin, and where the value ends. nil where s has none.
+local function member(s, open, key)
+  local i = open + 1
+  while true do
+    local k = s:match('^[%s,]*()"', i)
+    local kend = k and string_end(s, k)
+    local v = kend and s:match("^%s*:%s*()%S", kend + 1)
+    local vend = v and value_end(s, v)
+    if not vend then return nil end
+    if s:sub(k, kend) == key then return k, v, vend end
+    i = vend + 1
+  end
+end
+
+-- Removes the members called "provider" that the provider itself wrote, so that the
+-- answer has one.
+local function without_provider(s, open)
+  while s:find('"provider"', open, true) do
+    local k, _, vend = member(s, open, '"provider"')
+    if not k then return s end
+    local following = s:match("^%s*,%s*()", vend + 1)
+    if following then
+      s = s:sub(1, k - 1) .. s:sub(following)
+    else -- the last member takes the comma before it along
+      s = s:sub(1, k - 1):gsub("%s*,%s*$", "") .. s:sub(vend + 1)
+    end
   end
   return s
 end
 
--- Puts the member behind the object's brace at index open. Returns nil while
--- nothing follows the brace yet, since an empty object takes no comma.
-local function insert_provider(s, open, member)
+-- Puts a member behind the brace at open.
+local function insert(s, open, text)
   s = without_provider(s, open)
-  local following = s:match("^%s*(%S)", open + 1)
-  if not following then return nil end
-  local comma = following == "}" and "" or ","
-  return s:sub(1, open) .. member .. comma .. s:sub(open + 1)
+  local comma = s:find("^%s*}", open + 1) and "" or ","
+  return s:sub(1, open) .. text .. comma .. s:sub(open + 1)
 end
 
-local function edit_json(handle, member)
-  local held, done = "", false
+-- An object with an error in it: {"error":{…}}, {"type":"error",…}, or a response
+-- that failed.
+local function is_error(s, open)
+  if not s:find("error", open, true) and not s:find("response.failed", open, true) then return false end
+  local _, v, vend = member(s, open, '"error"')
+  if v and s:find('^[{"]', v) then return true end
+  _, v, vend = member(s, open, '"type"')
+  local kind = v and s:sub(v, vend)
+  return kind == '"error"' or kind == '"response.failed"'
+end
+
+-- A JSON answer is held back until it looks complete, so that a "provider" anywhere
+-- in it can give way. White space before it, which keeps the client's connection
+-- alive, is not.
+local function edit_json(handle, text)
+  local held, done, last, out = "", false, nil, ""
+  local function settle(open)
+    if is_error(held, open) then mark(handle, "stream_error", true) end
+    local edited = text and insert(held, open, text) or held
+    held, done = "", true
+    return edited
+  end
   for chunk in handle:bodyChunks() do
+    last, out = chunk, ""
     if not done then
-      held = held .. bytes(chunk)
+      local data = bytes(chunk)
+      held = held .. data
       local open = held:match("^%s*(){")
-      local edited = open and insert_provider(held, open, member)
-      if edited then
-        chunk:setBytes(edited)
-        held, done = "", true
-      elseif held:find("%S") and not open or chunk:length() == 0 then
-        chunk:setBytes(held) -- no object, or nothing more will come
-        held, done = "", true
-      else
-        chunk:setBytes("")
+      if not open then
+        done = held:find("%S") ~= nil -- no object
+        out, held = held, ""
+      elseif held:find("^%s*%S", open + 1) and (#held > HOLD_LIMIT or held:find("}%s*$")) then
+        out = settle(open)
       end
+      if out ~= data then chunk:setBytes(out) end
     end
   end
+  if held ~= "" then -- it ended within the object
+    last:setBytes(settle(held:match("^%s*(){")))
+  end
+end
+
+-- SSE
+
+-- The last byte of the first event that ends at from or later: of its blank line.
+local function event_end(s, from)
+  local _, a = s:find("\n\n", from, true)
+  local _, b = s:find("\n\r\n", from, true)
+  if a and b then return math.min(a, b) end
+  return a or b
+end
+
+-- What an event's data lines hold together, nil for none.
+local function payload(event)
+  local data = event:match("^data:([^\n]*)\r?\n?\r?\n?$") -- the usual: one line
+  if data then return data end
+  local lines = {}
+  for line in event:gmatch("[^\r\n]+") do
+    lines[#lines + 1] = line:match("^data:(.*)")
+  end
+  return lines[1] and table.concat(lines, "\n")
 end
 
 -- A usage chunk as shunt asked for it: no choices, and a usage object.
 local function is_usage_chunk(event)
-  return event:find('"choices"%s*:%s*%[%s*%]') ~= nil and event:find('"usage"%s*:%s*{') ~= nil
+  if not event:find('"usage"', 1, true) then return false end
+  local data = payload(event)
+  local open = data and data:match("^%s*(){")
+  if not open then return false end
+  local _, c = member(data, open, '"choices"')
+  local _, u = member(data, open, '"usage"')
+  return c ~= nil and data:find("^%[%s*%]", c) ~= nil and u ~= nil and data:byte(u) == 123
 end
 
--- Splits s behind its last blank line: whole events, and the rest.
-local function split_events(s)
-  local cut = 0
+local function is_error_event(event)
+  if not event:find("error", 1, true) and not event:find("response.failed", 1, true) then return false end
+  if event:find("^event:%s*error%s*\n") or event:find("\nevent:%s*error%s*\n") then return true end
+  local data = payload(event)
+  local open = data and data:match("^%s*(){")
+  return open ~= nil and is_error(data, open)
+end
+
+-- Names the provider in an event that holds an object, or in the beginning of one.
+local function name_event(event, text)
   local from = 1
-  while true do
-    local _, stop = s:find("\r?\n\r?\n", from)
-    if not stop then break end
-    cut, from = stop, stop + 1
+  while from do
+    local open = event:match("^data:[ \t]*(){%s*%S", from)
+    if open then return insert(event, open, text), true end
+    from = event:match("^[^\n]*\n()", from)
   end
-  return s:sub(1, cut), s:sub(cut + 1)
+  return event, false
 end
 
-local function drop_usage(events)
-  if not events:find('"usage"', 1, true) then return events end
-  local out, from = {}, 1
-  while from <= #events do
-    local _, stop = events:find("\r?\n\r?\n", from)
-    stop = stop or #events
-    local event = events:sub(from, stop)
-    if not is_usage_chunk(event) then out[#out + 1] = event end
-    from = stop + 1
-  end
-  return table.concat(out)
-end
+-- The editor of one stream. An event is edited when it is whole. Nothing is held back
+-- where nothing is left to edit.
+local function new_editor(handle, text, strip)
+  local ed = { named = text == nil, failed = false }
+  local held = ""     -- the beginning of the event that is not whole yet
+  local sent = 0      -- how much of held has been passed on
+  local blind = false -- the event was longer than held may be
 
--- Finds the first event that holds a JSON object and names the provider in it.
--- Returns the text and whether it is settled.
-local function name_in_event(s, member)
-  local from = 1
-  while true do
-    local line = s:match("()[^\n]*\n", from)
-    local open
-    if s:sub(from, from + 4) == "data:" then
-      open = s:match("^data:[ \t]*(){", from)
-      if open then
-        local edited = insert_provider(s, open, member)
-        if edited then return edited, true end
-        return s, false
-      end
+  local function edit(event)
+    if not ed.failed and is_error_event(event) then
+      ed.failed = true
+      mark(handle, "stream_error", true)
     end
-    local following = s:match("^[^\n]*\n()", from)
-    if not line or not following then return s, false end
-    from = following
+    if strip and is_usage_chunk(event) then return "" end
+    if not ed.named then event, ed.named = name_event(event, text) end
+    return event
   end
+
+  -- An event whose beginning, or all of it, may have been passed on already.
+  local function take(event)
+    local begun = sent
+    sent = 0
+    if blind then
+      blind = false
+      return event:sub(begun + 1)
+    end
+    local edited = edit(event)
+    if begun == 0 then return edited end
+    return event:sub(begun + 1)
+  end
+
+  local function boring(data)
+    return not (strip and data:find('"usage"', 1, true))
+      and (ed.failed or not data:find("error", 1, true) and not data:find("response.failed", 1, true))
+  end
+
+  -- What goes on in place of data.
+  function ed.push(data)
+    if ed.named and held == "" and (data:sub(-2) == "\n\n" or data:sub(-3) == "\n\r\n") and boring(data) then
+      return data
+    end
+    local s, from, begin, out = held .. data, math.max(1, #held - 2), 1, {}
+    local stop = event_end(s, from)
+    while stop do
+      out[#out + 1] = take(s:sub(begin, stop))
+      begin = stop + 1
+      stop = event_end(s, begin)
+    end
+    held = s:sub(begin)
+    if ed.named and not strip or #held > HOLD_LIMIT then
+      local rest = held:sub(sent + 1)
+      if sent == 0 and not ed.named then rest, ed.named = name_event(rest, text) end
+      out[#out + 1] = rest
+      sent = #held
+    end
+    if #held > HOLD_LIMIT then
+      held, sent, blind = held:sub(-3), 3, true
+    end
+    return table.concat(out)
+  end
+
+  -- What is left at the end: an event without its blank line. Its usage, which Envoy's
+  -- reader did not see, is left for the access log.
+  function ed.finish()
+    local event = held
+    held = ""
+    if event == "" then return "" end
+    local whole = not blind
+    local line = event:match("[^\n]*$")
+    if whole and line:find('"usage"', 1, true) then mark(handle, "tail", line) end
+    return take(event)
+  end
+
+  return ed
 end
 
-local function edit_events(handle, member, strip)
-  local named = member == nil
-  local rest = ""    -- bytes not yet passed on
-  local line = ""    -- the unfinished last line, for the tail
-  local window = ""  -- the end of the chunk before, for a marker split over two
-  local failed = false
+local function edit_events(handle, text, strip)
+  local ed = new_editor(handle, text, strip)
+  local last, out
   for chunk in handle:bodyChunks() do
     local data = bytes(chunk)
-    local last = #data == 0
-    if not failed and not last then
-      if data:find('"error"', 1, true) or window ~= "" then
-        if (window .. data):find('"error"%s*:%s*[{"]') then
-          failed = true
-          mark(handle, "stream_error", true)
-        end
-      end
-      window = data:find('"e?r?r?o?r?"?%s*:?%s*$') and data:sub(-16) or ""
-    end
-    if not last then
-      if data:byte(-1) == 10 then line = ""
-      else
-        line = (line .. data):match("[^\n]*$")
-        if #line > TAIL_LIMIT then line = "" end
-      end
-    end
-    local whole = data
-    if strip or not named then
-      whole = rest .. data
-      rest = ""
-      if not last then whole, rest = split_events(whole) end
-    end
-    if not named and whole ~= "" then whole, named = name_in_event(whole, member) end
-    if strip then whole = drop_usage(whole) end
-    if last and line:find('"usage"', 1, true) then mark(handle, "tail", line) end
-    if whole ~= data then chunk:setBytes(whole) end
+    last, out = chunk, ed.push(data)
+    if out ~= data then chunk:setBytes(out) end
+  end
+  if last then
+    local rest = ed.finish()
+    if rest ~= "" then last:setBytes(out .. rest) end
   end
 end
 
@@ -199,27 +302,27 @@ function envoy_on_response(handle)
   local provider = headers:get("x-provider")
   if headers:get("x-shunt-outcome") then -- an attempt without an answer, reported by the timed way
     headers:remove("x-shunt-outcome")
-    replace_answer(handle, headers, "no provider answered", "all_providers_failed")
+    replace_answer(handle, "no provider answered", "all_providers_failed")
     return
   end
   if not provider then return end -- not a provider's answer
   local status = headers:get(":status")
   if WITHHELD[status] then
-    replace_answer(handle, headers, "provider " .. provider .. " refused the request", "provider_error")
+    replace_answer(handle, "provider " .. provider .. " refused the request", "provider_error")
     return
   end
   if status:sub(1, 1) ~= "2" or headers:get("content-encoding") then return end
 
-  local member
-  if handle:filterContext():get("name_provider") then member = '"provider":"' .. provider .. '"' end
-  local kind = headers:get("content-type") or ""
+  local text
+  if handle:filterContext():get("name_provider") then text = '"provider":"' .. provider .. '"' end
+  local kind = (headers:get("content-type") or ""):lower()
   if kind:find("text/event-stream", 1, true) then
     local mine = handle:streamInfo():dynamicMetadata():get(NAMESPACE)
     local strip = mine ~= nil and mine["strip_usage"] == true
-    if strip or member then headers:remove("content-length") end
-    edit_events(handle, member, strip)
-  elseif member and kind:find("json", 1, true) then
-    headers:remove("content-length")
-    edit_json(handle, member)
+    if strip or text then headers:remove("content-length") end
+    edit_events(handle, text, strip)
+  elseif kind:find("json", 1, true) then
+    if text then headers:remove("content-length") end
+    edit_json(handle, text)
   end
 end

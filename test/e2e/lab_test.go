@@ -190,7 +190,7 @@ func (f *fake) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 }
 
 // The lab that most tests share.
-var shared = sync.OnceValues(func() (*lab, error) {
+var sharedLab = sync.OnceValues(func() (*lab, error) {
 	dir, err := os.MkdirTemp("", "shunt-e2e-")
 	if err != nil {
 		return nil, err

@@ -22,7 +22,7 @@ type probe struct {
 // newProbe takes a model of the shared lab.
 func newProbe(t testing.TB) *probe {
 	t.Helper()
-	l, err := shared()
+	l, err := sharedLab()
 	if err != nil {
 		t.Fatal(err)
 	}
