@@ -25,6 +25,9 @@ func attemptOf(e *logv3.HTTPAccessLogEntry) (a billing.Attempt, ours bool) {
 		return a, false
 	}
 	status := statusCode(e)
+	if e.GetResponse().GetResponseHeaders()[names.HeaderOutcome] != "" {
+		status = 0 // the internal listener's own
+	}
 	a = billing.Attempt{
 		Provider: provider,
 		Outcome:  outcome(e, status),
@@ -109,6 +112,9 @@ func statusCode(e *logv3.HTTPAccessLogEntry) int {
 // circuit breaker is upstream_overflow; an attempt that ended because the client
 // left has no flag at all.
 func outcome(e *logv3.HTTPAccessLogEntry, status int) billing.Outcome {
+	if o, ok := timedOutcomes[e.GetResponse().GetResponseHeaders()[names.HeaderOutcome]]; ok {
+		return o
+	}
 	f := e.GetCommonProperties().GetResponseFlags()
 	switch {
 	case f.GetUpstreamConnectionFailure(), f.GetUpstreamOverflow(), f.GetNoHealthyUpstream(),
@@ -124,6 +130,14 @@ func outcome(e *logv3.HTTPAccessLogEntry, status int) billing.Outcome {
 		return billing.OutcomeStatus
 	}
 	return ""
+}
+
+// timedOutcomes are what the way through the internal listener reports, where an
+// attempt that had no answer shows as one with an error status.
+var timedOutcomes = map[string]billing.Outcome{
+	names.OutcomeTimeout:        billing.OutcomeTimeout,
+	names.OutcomeConnectFailure: billing.OutcomeConnectFailure,
+	names.OutcomeReset:          billing.OutcomeReset,
 }
 
 // end says who ended the answer. A limit of Envoy's own that cuts an answer short

@@ -39,6 +39,12 @@ func statusOf(r *Record) Status {
 	return Failed
 }
 
+// brokenOff: the provider ended a 2xx answer after some output, without an error
+// event.
+func (r *Record) brokenOff() bool {
+	return r.success() && r.End == EndCut && !r.StreamError && r.AnswerBytes > 0
+}
+
 // served is the offer of the last attempt made, nil where none was or it is not
 // in the quote. Envoy walks the chain in order, so the count is the place. The
 // cluster that Envoy names can be an earlier attempt's where no connection came
@@ -106,9 +112,9 @@ func (q *Quote) event(started, ended time.Time, status Status, served *Offer) Ev
 
 // charge fills in usage and amounts.
 //
-// BILL-8: failed before any output: amount 0. Cancelled: billed for what was sent,
-// estimated where the provider reported nothing. A request that failed later costs
-// nothing either: half an answer is not what was asked for.
+// BILL-8: failed before any output: amount 0. Cancelled, or broken off by the provider
+// after output: billed for what was sent, estimated where the provider reported
+// nothing. An answer that ends in an error event costs nothing.
 func (q *Quote) charge(d *Data, r *Record, served *Offer) {
 	usage, source := q.usage(r, d.Status)
 	d.Usage = UsageData{
@@ -117,7 +123,7 @@ func (q *Quote) charge(d *Data, r *Record, served *Offer) {
 		CacheReadTokens: usage.CacheRead, CacheWriteTokens: usage.CacheWrite,
 		ReasoningTokens: usage.Reasoning,
 	}
-	if d.Status == Failed || source == None {
+	if (d.Status == Failed && !r.brokenOff()) || source == None {
 		d.ListAmount = decimal.NewNullDecimal(decimal.Decimal{})
 		return
 	}
@@ -140,9 +146,9 @@ func (q *Quote) usage(r *Record, status Status) (Usage, UsageSource) {
 	switch {
 	case reported:
 		return u, Reported
-	case status == Failed:
+	case status == Failed && !r.brokenOff():
 		return Usage{}, None
-	case status == Cancelled && !u.Completion.Known && completion == 0:
+	case status != Completed && !u.Completion.Known && completion == 0:
 		return Usage{}, None // it left before anything of worth was sent
 	}
 	if !u.Prompt.Known {
