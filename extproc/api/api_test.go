@@ -143,7 +143,7 @@ func TestModelsDetailed(t *testing.T) {
 			t.Fatalf("%s: %v, %s", target, err, body)
 		}
 		same(t, got.Data[1], want)
-		// An unpriced model has no pricing; and SPEC.md keeps this one for API-3.
+		// An unpriced model has no pricing.
 		if bytes.Contains(got.Data[2], []byte("pricing")) || bytes.Contains(body, []byte("supportsProviderSelection")) {
 			t.Errorf("%s: %s", target, body)
 		}

@@ -11,7 +11,7 @@ const (
 	TypeServer         = "server_error"
 )
 
-// The codes that SPEC.md's API-1, API-6 and PREF-1 name. Those of a refused
+// The codes that API-1, API-6 and PREF-1 name. Those of a refused
 // selection are policy's.
 const (
 	CodeInvalidJSON        = "invalid_json"
