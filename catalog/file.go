@@ -5,7 +5,6 @@ import (
 	"net/netip"
 	"path/filepath"
 	"slices"
-	"strings"
 	"time"
 
 	"go.yaml.in/yaml/v3"
@@ -31,7 +30,7 @@ func defaults(dir string) *Catalog {
 		},
 		Billing:   defaultBilling(),
 		Identity:  Identity{APIKeyHeader: "authorization"},
-		State:     State{NATS: "embedded"},
+		State:     defaultState(),
 		providers: make(map[string]*Provider),
 		models:    make(map[string]*Model),
 		variants:  make(map[string]*Variant),
@@ -115,31 +114,6 @@ var limitsKeys = newKeys("body")
 func (d *decoder) limits(v value) {
 	d.object(v, limitsKeys, func(_ string, v value) {
 		set(&d.cat.Limits.Body)(d.size(v, maxBody))
-	})
-}
-
-var stateKeys = newKeys("nats")
-
-func (d *decoder) state(v value) {
-	d.object(v, stateKeys, func(_ string, v value) {
-		if v.Kind == yaml.ScalarNode && v.Value == "embedded" {
-			return
-		}
-		if s := d.nearest(v.Value, []string{"embedded"}); s != "" {
-			d.faultNear(v, s, "is neither embedded nor a URL")
-			return
-		}
-		u, ok := d.link(v, "nats", "tls")
-		if !ok {
-			return
-		}
-		if u.Path != "" && u.Path != "/" || u.RawQuery != "" || u.Fragment != "" {
-			d.fault(v, "must be embedded or a URL such as nats://nats.example:4222, with nothing behind the port")
-			return
-		}
-		if _, _, ok := d.host(v, u); ok {
-			d.cat.State.NATS = strings.TrimSuffix(v.Value, "/")
-		}
 	})
 }
 

@@ -53,7 +53,10 @@ func TestDefaults(t *testing.T) {
 	equal(t, "currency", c.Billing.Currency, "USD")
 	equal(t, "sinks", c.Billing.Sinks, []Sink{{File: "/etc/shunt/.shunt/events.jsonl"}})
 	equal(t, "identity", c.Identity, Identity{APIKeyHeader: "authorization"})
-	equal(t, "state", c.State, State{NATS: "embedded"})
+	equal(t, "state", c.State, State{
+		NATS: "embedded", Prefix: "shunt", Replicas: 1, Cache: StateCache{Preferences: 64 << 20, Sticky: 256 << 20},
+	})
+	equal(t, "no servers", [...]any{c.State.Embedded(), len(c.State.Servers())}, [...]any{true, 0})
 	p, _ := c.Provider("novita")
 	equal(t, "provider", *p, Provider{
 		Slug: "novita", Name: "novita", Endpoint: Endpoint{"https", "api.novita.ai", 443, "/v3"},
@@ -118,7 +121,12 @@ func TestFull(t *testing.T) {
 		JWT:          &JWT{"https://id.example", []string{"shunt"}, "", "https://id.example/.well-known/jwks.json", "email", "tier"},
 		Trusted:      &TrustedHeaders{"x-user-id", "x-session-id", "x-user-plan", "x-edge-secret", newSecret("", "/run/secrets/edge")},
 	})
-	equal(t, "state", c.State.NATS, "nats://nats.example:4222")
+	equal(t, "state", c.State, State{
+		NATS: "tls://n1.nats.example:4222,tls://n2.nats.example", Prefix: "shunt-eu", Credentials: "/run/secrets/nats.creds",
+		TLS:      StateTLS{CA: "/etc/shunt/nats/ca.pem", Cert: "/etc/shunt/nats/cert.pem", Key: "/etc/shunt/nats/key.pem"},
+		Replicas: 3, Cache: StateCache{Preferences: 32 << 20, Sticky: 128 << 20},
+	})
+	equal(t, "servers", c.State.Servers(), []string{"tls://n1.nats.example:4222", "tls://n2.nats.example"})
 	equal(t, "passthrough", c.Passthrough, []Passthrough{
 		{Path: "/v1/embeddings", Endpoint: Endpoint{"http", "127.0.0.1", 9000, ""}},
 		{Prefix: "/files/", Endpoint: Endpoint{"https", "files.example", 443, ""}},

@@ -12,6 +12,7 @@ import (
 // operator's, [] for a list's element.
 var schema = map[string]*keys{
 	"": fileKeys, "limits": limitsKeys, "state": stateKeys,
+	"state.tls": stateTLSKeys, "state.cache": stateCacheKeys,
 	"providers.<slug>": providerKeys, "providers.<slug>.timeout": timeoutKeys,
 	"providers.<slug>.api_key": secretFileKeys,
 	"engines.<name>":           engineKeys,

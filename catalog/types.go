@@ -204,11 +204,6 @@ type TrustedHeaders struct {
 	Secret              Secret
 }
 
-// State says where preferences, stickiness and the outbox live.
-type State struct {
-	NATS string // "embedded" or a nats:// URL
-}
-
 // Passthrough sends requests whose path matches to one endpoint, untouched.
 type Passthrough struct {
 	Path     string // exact path, or
