@@ -9,7 +9,7 @@ import (
 // candidates are the offers of one model that may serve.
 type candidates struct {
 	entries []entry // a part of decider.entries
-	best    entry   // of them, by the sort criterion
+	best    *entry  // of them, by the sort criterion; only for fallback models
 	blame   Reason  // the last check that any offer failed; reasonNone: the model has no offers
 	strict  bool    // saved preferences without fallback chose among them (PREF-5)
 }
@@ -35,11 +35,6 @@ func (d *decider) candidates(m *catalog.Model, dec *Decision) candidates {
 		dec.Left = append(dec.Left, LeftOut{o, reason})
 	}
 	c.entries = d.entries[from:len(d.entries):len(d.entries)]
-	for i := range c.entries {
-		if e := &c.entries[i]; i == 0 || compareSorted(e, &c.best) < 0 {
-			c.best = *e
-		}
-	}
 	return c
 }
 
@@ -96,9 +91,9 @@ const (
 func (d *decider) place(o *catalog.Offer, m *catalog.Model, saved *Preferences) (entry, Reason) {
 	e := d.measure(o)
 	c, p := &d.req.controls, o.Provider
-	e.place, e.reason = placeSorted, ranked(d.sort)
+	e.place, e.reason = e.place|placeSorted, ranked(d.sort)
 	put := func(place int, why Reason) (entry, Reason) {
-		e.place, e.reason = int32(place), why
+		e.place, e.reason = e.place&behindUsable|uint32(place), why
 		return e, reasonNone
 	}
 	switch {
@@ -109,7 +104,7 @@ func (d *decider) place(o *catalog.Offer, m *catalog.Model, saved *Preferences) 
 			return put(placeFirst+i, ListedInOrder)
 		}
 	}
-	if d.req.Caching && p == d.req.Sticky && !e.cooling { // CACHE-2: goes first while usable
+	if d.req.Caching && p == d.req.Sticky && !e.cooling() { // CACHE-2: goes first while usable
 		return put(placeSticky, LastServed)
 	}
 	if !d.preferring {

@@ -76,7 +76,7 @@ func (w *wishes) chooses() bool { return len(w.pins) > 0 || w.object.object() }
 // provider: absent, a string (REQ-5) or an object (REQ-6).
 func readWishes(in *Input, c *catalog.Catalog) (w wishes, err *Error) {
 	for _, h := range in.XProvider {
-		if h = strings.TrimSpace(h); h != "" {
+		if h = strings.Trim(h, " \t"); h != "" {
 			w.pins = append(w.pins, findPin(h, "X-Provider", c))
 		}
 	}

@@ -8,7 +8,8 @@ import (
 )
 
 // Decide ranks the offers for req. The same arguments give the same decision
-// (SEL-16). rnd is not read yet: nothing here is left to chance.
+// (SEL-16). req comes from Read with snap's catalog. The random value is not read:
+// nothing here is left to chance so far.
 //
 // Where no offer of any model can serve, the error says which input is to blame,
 // and the decision, without attempts, why each offer was left out.
@@ -26,28 +27,27 @@ func Decide(req *Request, snap *Snapshot, now time.Time, _ uint64) (*Decision, *
 	}
 	d.entries = make([]entry, 0, offers)
 	primary := d.candidates(req.Model, dec)
-	if len(primary.entries) == 0 && (d.limitReason != BeyondMaxAttempts || len(req.Models) == 0) {
-		d.leaveAll(req.Models, dec)
-		return dec, d.nobody(req.Model, &primary)
+	if len(primary.entries) == 0 && d.limitReason != BeyondMaxAttempts {
+		d.limit = 0 // a fallback model is a fallback too
 	}
 	d.emit(&primary, dec)
 	d.fallBack(req.Models, dec)
+	dec.Kind = d.kind(dec)
+	dec.Paygo = !req.Subscriber || req.Paygo || dec.Kind != KindDefault && dec.Kind != KindCaching
 	if len(dec.Attempts) == 0 {
 		return dec, d.nobody(req.Model, &primary)
 	}
-	dec.Kind = d.kind(dec)
-	dec.Paygo = !req.Subscriber || req.Paygo || dec.Kind == KindExplicit || dec.Kind == KindSuffix || dec.Kind == KindPreference
 	return dec, nil
 }
 
 // decider is one decision in the making.
 type decider struct {
-	req  *Request
-	snap *Snapshot
-	now  time.Time
+	req    *Request
+	snap   *Snapshot
+	now    time.Time
+	offers []*catalog.Offer // of the catalog, by Offer.Index
 
 	sort         catalog.Sort
-	cacheTies    bool // CACHE-3: cache prices break ties
 	unpricedLast bool // SEL-5
 	saved        bool // saved preferences apply (PREF-4)
 	preferring   bool // saved preferred providers and defaults choose (SEL-1)
@@ -63,8 +63,7 @@ const defaultMaxAttempts = 6
 func newDecider(req *Request, snap *Snapshot, now time.Time) *decider {
 	c, routing := &req.controls, &snap.Catalog.Routing
 	d := &decider{
-		req: req, snap: snap, now: now,
-		cacheTies:    req.Caching,
+		req: req, snap: snap, now: now, offers: snap.Catalog.Offers(),
 		unpricedLast: c.capped(),
 		limit:        routing.MaxAttempts,
 		limitReason:  BeyondMaxAttempts,
@@ -120,17 +119,17 @@ func (d *decider) kind(dec *Decision) Kind {
 	return KindDefault
 }
 
-// emit appends a model's candidates, in their order, as far as attempts are left.
+// emit appends a model's candidates, the best first, as far as attempts are left.
 func (d *decider) emit(m *candidates, dec *Decision) {
-	slices.SortFunc(m.entries, comparePlaced)
-	for i := range m.entries {
+	n := min(d.limit, len(m.entries))
+	d.limit -= n
+	d.selectFirst(m.entries, n)
+	for i := range m.entries[:n] {
 		e := &m.entries[i]
-		if d.limit == 0 {
-			dec.Left = append(dec.Left, LeftOut{e.offer, d.limitReason})
-			continue
-		}
-		d.limit--
-		dec.Attempts = append(dec.Attempts, Attempt{Offer: e.offer, Reason: e.reason, Cooling: e.cooling})
+		dec.Attempts = append(dec.Attempts, Attempt{Offer: d.offers[e.offer], Reason: e.reason, Cooling: e.cooling()})
+	}
+	for i := range m.entries[n:] {
+		dec.Left = append(dec.Left, LeftOut{d.offers[m.entries[n+i].offer], d.limitReason})
 	}
 }
 
@@ -144,17 +143,12 @@ func (d *decider) fallBack(models []*catalog.Model, dec *Decision) {
 	all := make([]candidates, 0, len(models))
 	for _, m := range models {
 		if c := d.candidates(m, dec); len(c.entries) > 0 {
+			c.best = d.bestOf(c.entries)
 			all = append(all, c)
 		}
 	}
-	slices.SortStableFunc(all, func(a, b candidates) int { return compareSorted(&a.best, &b.best) })
+	slices.SortStableFunc(all, func(a, b candidates) int { return d.compareSorted(a.best, b.best) })
 	for i := range all {
 		d.emit(&all[i], dec)
 	}
-}
-
-// leaveAll gives every offer of models its reason, where none may be tried.
-func (d *decider) leaveAll(models []*catalog.Model, dec *Decision) {
-	d.limit = 0
-	d.fallBack(models, dec)
 }

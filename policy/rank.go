@@ -3,6 +3,7 @@ package policy
 import (
 	"cmp"
 	"math"
+	"strings"
 	"time"
 
 	"github.com/shopspring/decimal"
@@ -10,48 +11,84 @@ import (
 	"github.com/shunt-gateway/shunt/catalog"
 )
 
-// entry is an offer among those that may serve, with what it is ranked by.
+// entry is an offer among those that may serve, with what it is ranked by. It has
+// no pointers: entries are moved about, and each would cost a write barrier.
 type entry struct {
-	offer     *catalog.Offer
 	key       int64 // of the sort criterion, the smaller the better
-	place     int32 // where something else than the sort puts it
-	penalty   uint8 // what counts before the criterion: behindUsable, behindPriced
+	priceRank int64
+	place     uint32 // where something else than the sort puts it; with behindUsable
+	offer     uint32 // Offer.Index
 	reason    Reason
-	cooling   bool
-	cacheTies bool
+	unpriced  bool // SEL-5: its price is unknown, and there is a cap
 }
 
-const (
-	behindPriced = 1 // SEL-5: the price is unknown, and there is a cap
-	behindUsable = 2 // SEL-11
-)
+// behindUsable is the bit of place that counts most (SEL-11).
+const behindUsable = 1 << 31
+
+func (e *entry) cooling() bool { return e.place&behindUsable != 0 }
+
+// selectFirst moves the first n entries to the front, in order. n is small, so
+// most of the others are compared once, with the worst of those.
+func (d *decider) selectFirst(entries []entry, n int) {
+	if n == 0 {
+		return
+	}
+	for i := 1; i < len(entries); i++ {
+		j := min(i, n-1)
+		if i >= n {
+			if d.comparePlaced(&entries[i], &entries[j]) >= 0 {
+				continue
+			}
+			entries[i], entries[j] = entries[j], entries[i]
+		}
+		for ; j > 0 && d.comparePlaced(&entries[j], &entries[j-1]) < 0; j-- {
+			entries[j], entries[j-1] = entries[j-1], entries[j]
+		}
+	}
+}
+
+func (d *decider) bestOf(entries []entry) *entry {
+	best := &entries[0]
+	for i := range entries {
+		if d.compareSorted(&entries[i], best) < 0 {
+			best = &entries[i]
+		}
+	}
+	return best
+}
 
 // comparePlaced orders attempts: usable before cooling (SEL-11), then by place,
 // then by the sort.
-func comparePlaced(a, b entry) int {
-	if a.cooling == b.cooling && a.place != b.place {
+func (d *decider) comparePlaced(a, b *entry) int {
+	if a.place != b.place {
 		return cmp.Compare(a.place, b.place)
 	}
-	return compareSorted(&a, &b)
+	return d.compareSorted(a, b)
 }
 
-// compareSorted is SEL-9: by the criterion, ties by price, then slug.
-func compareSorted(a, b *entry) int {
-	if n := int(a.penalty) - int(b.penalty); n != 0 {
-		return n
+// compareSorted is SEL-9: by the criterion, ties by price, then slug. Cooling
+// offers come after usable ones (SEL-11), unknown prices after known ones under a
+// cap (SEL-5).
+func (d *decider) compareSorted(a, b *entry) int {
+	switch {
+	case a.cooling() != b.cooling():
+		return cmp.Compare(a.place&behindUsable, b.place&behindUsable)
+	case a.unpriced != b.unpriced && a.unpriced:
+		return 1
+	case a.unpriced != b.unpriced:
+		return -1
+	case a.key != b.key:
+		return cmp.Compare(a.key, b.key)
+	case a.priceRank != b.priceRank:
+		return cmp.Compare(a.priceRank, b.priceRank)
 	}
-	if n := cmp.Compare(a.key, b.key); n != 0 {
-		return n
-	}
-	if n := cmp.Compare(a.offer.PriceRank, b.offer.PriceRank); n != 0 {
-		return n
-	}
-	if a.cacheTies {
-		if n := compareCachePrices(a.offer.Price, b.offer.Price); n != 0 {
+	oa, ob := d.offers[a.offer], d.offers[b.offer]
+	if d.req.Caching {
+		if n := compareCachePrices(oa.Price, ob.Price); n != 0 {
 			return n
 		}
 	}
-	return cmp.Compare(a.offer.Provider.Slug, b.offer.Provider.Slug)
+	return strings.Compare(oa.Provider.Slug, ob.Provider.Slug)
 }
 
 // compareCachePrices is CACHE-3: cache write, then read price. Both offers have
@@ -85,17 +122,14 @@ const unmeasured = math.MaxInt64
 // measure makes o's entry, without a place.
 func (d *decider) measure(o *catalog.Offer) entry {
 	h := d.snap.health(o)
-	e := entry{offer: o, cooling: h.CoolingTill.After(d.now), cacheTies: d.cacheTies}
-	if e.cooling {
-		e.penalty |= behindUsable
-	}
-	if d.unpricedLast && o.Price == nil {
-		e.penalty |= behindPriced
+	e := entry{offer: uint32(o.Index), priceRank: int64(o.PriceRank), unpriced: d.unpricedLast && o.Price == nil}
+	if h.CoolingTill.After(d.now) {
+		e.place = behindUsable
 	}
 	ttft, throughput := measured(o, h)
 	switch d.sort {
 	case catalog.SortPrice:
-		e.key = int64(o.PriceRank)
+		e.key = e.priceRank
 	case catalog.SortThroughput:
 		// positive doubles order like their bits
 		e.key = unmeasured - int64(math.Float64bits(throughput))
@@ -111,7 +145,7 @@ func (d *decider) measure(o *catalog.Offer) entry {
 
 // measured returns what is known of an offer's TTFT and throughput, estimates
 // standing in for measurements; 0 where nothing is known.
-func measured(o *catalog.Offer, h OfferHealth) (ttft time.Duration, throughput float64) {
+func measured(o *catalog.Offer, h *OfferHealth) (ttft time.Duration, throughput float64) {
 	ttft, throughput = h.TTFT, h.Throughput
 	if ttft <= 0 {
 		ttft = max(o.Estimate.TTFT, 0)
@@ -137,9 +171,11 @@ func completion(ttft time.Duration, throughput float64) int64 {
 	return int64(ns)
 }
 
-func (s *Snapshot) health(o *catalog.Offer) OfferHealth {
+var unknownHealth OfferHealth // never written
+
+func (s *Snapshot) health(o *catalog.Offer) *OfferHealth {
 	if o.Index < len(s.Health) {
-		return s.Health[o.Index]
+		return &s.Health[o.Index]
 	}
-	return OfferHealth{}
+	return &unknownHealth
 }

@@ -106,7 +106,7 @@ func readVariant(in *Input, v *catalog.Variant, param string, c *catalog.Catalog
 		}
 	}
 	for _, h := range in.XVariantID {
-		if h = strings.TrimSpace(h); h == "" {
+		if h = strings.Trim(h, " \t"); h == "" {
 			continue
 		}
 		if err := name(h, "X-Variant-Id"); err != nil {
@@ -148,7 +148,7 @@ func (r *Request) readBillingMode(in *Input) *Error {
 		r.Paygo = true
 	}
 	for _, h := range in.XBillingMode {
-		h = strings.TrimSpace(h)
+		h = strings.Trim(h, " \t")
 		if h != "" && !strings.EqualFold(h, "paygo") {
 			return refuse(CodeInvalidParameter, "X-Billing-Mode", "X-Billing-Mode must be paygo")
 		}
