@@ -50,7 +50,9 @@ func TestConformance(t *testing.T) {
 			}
 			if t.Failed() && r.Decision != nil {
 				var b bytes.Buffer
-				policy.Explain(r.Request, r.Decision, r.Snapshot).WriteText(&b)
+				if err := policy.Explain(r.Request, r.Decision, r.Snapshot).WriteText(&b); err != nil {
+					t.Error(err)
+				}
 				t.Logf("%s", b.String())
 			}
 		})
