@@ -15,7 +15,7 @@ import (
 type Suite struct {
 	Cases []Case
 	// Catalogs are shunt.yaml files by the name that Case.Catalog has. Every
-	// provider's endpoint is a placeholder, http://127.0.0.1:1.
+	// provider's endpoint is Placeholder; see WithEndpoints.
 	Catalogs map[string][]byte
 }
 
