@@ -274,9 +274,8 @@ local function new_editor(handle, text, strip)
     local event = held
     held = ""
     if event == "" then return "" end
-    local whole = not blind
-    local line = event:match("[^\n]*$")
-    if whole and line:find('"usage"', 1, true) then mark(handle, "tail", line) end
+    local line = event:match("([^\r\n]*)[\r\n]*$")
+    if not blind and line:find('"usage"', 1, true) then mark(handle, "tail", line) end
     return take(event)
   end
 
