@@ -12,9 +12,9 @@ import (
 	"github.com/shunt-gateway/shunt/envoy/names"
 )
 
-// accessLog reports to shunt once per attempt (from the router) and once per
-// request (from the connection manager). Both use the same settings, so Envoy
-// writes both to one stream and a request's attempts come before it.
+// accessLog reports to shunt once per request (from the connection manager) and once
+// per attempt that failed (from the router). Both use the same settings, so Envoy
+// writes both to one stream.
 func accessLog(filter *accesslogv3.AccessLogFilter) []*accesslogv3.AccessLog {
 	return []*accesslogv3.AccessLog{{
 		Name:   "envoy.access_loggers.http_grpc",
@@ -29,6 +29,23 @@ func accessLog(filter *accesslogv3.AccessLogFilter) []*accesslogv3.AccessLog {
 			},
 			AdditionalResponseHeadersToLog: []string{"retry-after", "retry-after-ms", names.HeaderProvider, names.HeaderOutcome},
 		})},
+	}}
+}
+
+// failed keeps attempts that did not end in an answer of 2xx or 3xx: the request's own
+// entry tells of the last attempt, and a second entry for each request would cost as
+// much as the first.
+func failed() *accesslogv3.AccessLogFilter {
+	return &accesslogv3.AccessLogFilter{FilterSpecifier: &accesslogv3.AccessLogFilter_OrFilter{
+		OrFilter: &accesslogv3.OrFilter{Filters: []*accesslogv3.AccessLogFilter{
+			{FilterSpecifier: &accesslogv3.AccessLogFilter_StatusCodeFilter{StatusCodeFilter: &accesslogv3.StatusCodeFilter{
+				Comparison: &accesslogv3.ComparisonFilter{
+					Op:    accesslogv3.ComparisonFilter_GE,
+					Value: &corev3.RuntimeUInt32{DefaultValue: 400, RuntimeKey: "shunt.log_attempts_from"},
+				},
+			}}},
+			{FilterSpecifier: &accesslogv3.AccessLogFilter_ResponseFlagFilter{ResponseFlagFilter: &accesslogv3.ResponseFlagFilter{}}},
+		}},
 	}}
 }
 

@@ -54,7 +54,7 @@ func httpFilters(c *catalog.Catalog) ([]*hcmv3.HttpFilter, error) {
 		disabled(filterAI, pack(usageReader(c))),
 		httpFilter("envoy.filters.http.router", pack(&routerv3.Router{
 			SuppressEnvoyHeaders: true,
-			UpstreamLog:          accessLog(nil),
+			UpstreamLog:          accessLog(failed()),
 		})),
 	), nil
 }

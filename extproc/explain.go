@@ -13,7 +13,8 @@ import (
 type Header struct{ Name, Value string }
 
 // Explain decides a request as Process would and says why, for a request that
-// nobody sent (CMD-4).
+// nobody sent (CMD-4). Where nobody can serve it, both the refusal and the
+// explanation say so.
 func Explain(w *World, path string, hs []Header, body []byte, now time.Time) (*policy.Explanation, *policy.Error) {
 	live := &Live{}
 	live.Store(w)
@@ -23,10 +24,10 @@ func Explain(w *World, path string, hs []Header, body []byte, now time.Time) (*p
 		return nil, refusal
 	}
 	dec, refusal := policy.Decide(rd.req, w.Snapshot, now, 0)
-	if refusal != nil {
+	if dec == nil {
 		return nil, refusal
 	}
-	return policy.Explain(rd.req, dec, w.Snapshot), nil
+	return policy.Explain(rd.req, dec, w.Snapshot), refusal
 }
 
 func message(path string, hs []Header) *extprocv3.HttpHeaders {

@@ -13,6 +13,7 @@ import (
 
 	"github.com/shunt-gateway/shunt/catalog"
 	"github.com/shunt-gateway/shunt/extproc"
+	"github.com/shunt-gateway/shunt/policy"
 )
 
 // explainCommand prints the decision for a request, made by the function that
@@ -21,7 +22,7 @@ func explainCommand() *cobra.Command {
 	var flags configFlags
 	var headers []string
 	var path string
-	var asJSON bool
+	show := writeText
 	cmd := &cobra.Command{
 		Use:   "explain [request.json|-]",
 		Short: "show how a request would be routed, and why",
@@ -44,22 +45,30 @@ func explainCommand() *cobra.Command {
 				return err
 			}
 			e, refusal := extproc.Explain(w, path, h, body, time.Now())
+			if e != nil {
+				if err := show(cmd.OutOrStdout(), e); err != nil {
+					return err
+				}
+			}
 			if refusal != nil {
-				return inputError{fmt.Errorf("%d %s (%s): %s", refusal.Status, refusal.Code, refusal.Param, refusal.Message)}
+				return inputError{fmt.Errorf("the request is refused: %d %s: %s", refusal.Status, refusal.Code, refusal.Message)}
 			}
-			if asJSON {
-				enc := json.NewEncoder(cmd.OutOrStdout())
-				enc.SetIndent("", "  ")
-				return enc.Encode(e)
-			}
-			return e.WriteText(cmd.OutOrStdout())
+			return nil
 		},
 	}
 	flags.add(cmd)
 	cmd.Flags().StringArrayVarP(&headers, "header", "H", nil, "a request header, as 'name: value'; may be repeated")
 	cmd.Flags().StringVar(&path, "path", "/v1/chat/completions", "the request's path")
-	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
+	cmd.Flags().BoolFunc("json", "print JSON", func(string) error { show = writeJSONExplanation; return nil })
 	return cmd
+}
+
+func writeText(w io.Writer, e *policy.Explanation) error { return e.WriteText(w) }
+
+func writeJSONExplanation(w io.Writer, e *policy.Explanation) error {
+	enc := json.NewEncoder(w)
+	enc.SetIndent("", "  ")
+	return enc.Encode(e)
 }
 
 func readRequest(stdin io.Reader, args []string) ([]byte, error) {

@@ -63,10 +63,11 @@ func exitCode(err error) int {
 	var env environmentError
 	var faults catalog.Faults
 	switch {
-	case errors.As(err, &in), errors.As(err, &faults):
+	case errors.As(err, &in), errors.As(err, &faults), errors.Is(err, demo.ErrNotOurs):
 		return exitInput
 	case errors.As(err, &env), errors.Is(err, runner.ErrNotFound), errors.Is(err, runner.ErrUnsupported),
-		errors.Is(err, runner.ErrPortTaken), errors.Is(err, runner.ErrInUse), errors.Is(err, runner.ErrGaveUp):
+		errors.Is(err, runner.ErrPortTaken), errors.Is(err, runner.ErrInUse), errors.Is(err, runner.ErrGaveUp),
+		errors.Is(err, demo.ErrListen):
 		return exitEnvironment
 	default:
 		return exitUsage
