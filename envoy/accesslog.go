@@ -32,7 +32,7 @@ func accessLog(filter *accesslogv3.AccessLogFilter) []*accesslogv3.AccessLog {
 	}}
 }
 
-// failed keeps attempts that did not end in an answer of 2xx or 3xx: the request's own
+// failed keeps attempts that did not end in a 2xx answer: the request's own
 // entry tells of the last attempt, and a second entry for each request would cost as
 // much as the first.
 func failed() *accesslogv3.AccessLogFilter {
@@ -41,7 +41,7 @@ func failed() *accesslogv3.AccessLogFilter {
 			{FilterSpecifier: &accesslogv3.AccessLogFilter_StatusCodeFilter{StatusCodeFilter: &accesslogv3.StatusCodeFilter{
 				Comparison: &accesslogv3.ComparisonFilter{
 					Op:    accesslogv3.ComparisonFilter_GE,
-					Value: &corev3.RuntimeUInt32{DefaultValue: 400, RuntimeKey: "shunt.log_attempts_from"},
+					Value: &corev3.RuntimeUInt32{DefaultValue: 300, RuntimeKey: "shunt.log_attempts_from"},
 				},
 			}}},
 			{FilterSpecifier: &accesslogv3.AccessLogFilter_ResponseFlagFilter{ResponseFlagFilter: &accesslogv3.ResponseFlagFilter{}}},
