@@ -51,7 +51,8 @@ func sanitize(c *catalog.Catalog) *corev3.TypedExtensionConfig {
 // the usage from Envoy.
 func toProvider(c *catalog.Catalog) []*mutationv3.HeaderMutation {
 	gone := []string{
-		"authorization", "proxy-authorization", "x-api-key", "api-key", "cookie", "accept-encoding",
+		"authorization", "proxy-authorization", "x-api-key", "api-key", "openai-organization", "openai-project",
+		"cookie", "accept-encoding",
 		"forwarded", "via", "x-real-ip", "x-client-ip", "true-client-ip", "cf-connecting-ip", "fastly-client-ip",
 		names.HeaderProvider, names.HeaderVariant, names.HeaderBillingMode, names.HeaderExplainAsked,
 	}
