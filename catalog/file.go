@@ -27,6 +27,7 @@ func defaults(dir string) *Catalog {
 				Statuses: []int{401, 402, 403, 404, 408, 429},
 			},
 			StickyTTL: 10 * time.Minute,
+			Health:    defaultHealth(),
 		},
 		Billing:   defaultBilling(),
 		Identity:  Identity{APIKeyHeader: "authorization"},

@@ -48,6 +48,11 @@ func TestDefaults(t *testing.T) {
 	equal(t, "routing", c.Routing, Routing{
 		Sort: SortLatency, MaxAttempts: 6, StickyTTL: 10 * time.Minute,
 		FallbackOn: FallbackOn{true, true, true, true, []int{401, 402, 403, 404, 408, 429}},
+		Health: Health{
+			Window: 5 * time.Minute, MinSamples: 10, Explore: 0.02,
+			Cooldown: 10 * time.Second, RefusalCooldown: time.Minute, MaxCooldown: 5 * time.Minute,
+			ConsecutiveFailures: 5, ErrorRate: 0.5, MinRequests: 20, Probe: 0.1, ProbeSuccesses: 3,
+		},
 	})
 	equal(t, "markup", c.Billing.Markup.String(), "0.05")
 	equal(t, "currency", c.Billing.Currency, "USD")
@@ -112,6 +117,11 @@ func TestFull(t *testing.T) {
 		StickyTTL: 30 * time.Minute, ResponseProvider: ResponseProviderHeader, OnFilterFailure: FilterFailureAllow, Explain: true,
 		Dialects: map[string]Dialect{
 			"/v1/chat/completions": DialectExact, "/api/v1/chat/completions": DialectPrefer, "/v1/responses": DialectPrefer,
+		},
+		Health: Health{
+			Window: 2 * time.Minute, MinSamples: 20, Explore: 0.05,
+			Cooldown: 5 * time.Second, RefusalCooldown: 2 * time.Minute, MaxCooldown: 10 * time.Minute,
+			ConsecutiveFailures: 3, ErrorRate: 0.4, MinRequests: 50, Probe: 0.25, ProbeSuccesses: 5,
 		},
 	})
 	equal(t, "markup", c.Billing.Markup.String(), "0.075")
@@ -320,4 +330,11 @@ func TestAmounts(t *testing.T) {
 			t.Errorf("%q is %s", in, got)
 		}
 	}
+}
+
+// max_cooldown bounds the defaults of the cooldowns that are not given.
+func TestMaxCooldownBoundsDefaults(t *testing.T) {
+	h := parse(t, complete("routing: {health: {max_cooldown: 5s, refusal_cooldown: 4s}}\n")).Routing.Health
+	equal(t, "cooldowns", [...]time.Duration{h.Cooldown, h.RefusalCooldown, h.MaxCooldown},
+		[...]time.Duration{5 * time.Second, 4 * time.Second, 5 * time.Second})
 }

@@ -13,7 +13,7 @@ const (
 )
 
 var routingKeys = newKeys("sort", "max_attempts", "fallback_on", "sticky_ttl", "response_provider", "dialects",
-	"on_filter_failure", "explain")
+	"on_filter_failure", "explain", "health")
 
 var (
 	responseProviders = []choice[ResponseProvider]{{"body", ResponseProviderBody}, {"header", ResponseProviderHeader}}
@@ -50,6 +50,8 @@ func (d *decoder) routing(v value) {
 			set(&r.OnFilterFailure)(choose(d, v, filterFailures))
 		case "explain":
 			r.Explain = d.boolean(v)
+		case "health":
+			d.health(v)
 		}
 	})
 }

@@ -158,6 +158,7 @@ type Routing struct {
 	Dialects         map[string]Dialect // by request path; see DialectFor
 	OnFilterFailure  FilterFailure      // default FilterFailureDeny
 	Explain          bool               // clients may send x-shunt-explain: 1. Default false.
+	Health           Health
 }
 
 // FallbackOn is the set of outcomes after which the next attempt is made.
