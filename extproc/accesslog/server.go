@@ -35,6 +35,9 @@ type Config struct {
 	// attempts of a request. It must not block, and is called from several
 	// goroutines. Nil: nobody wants to know.
 	Attempt func(requestID string, a billing.Attempt)
+	// Answered is told which provider answered a conversation whose provider is to be
+	// remembered (CACHE-4). It must not block. Nil: nobody wants to know.
+	Answered func(key, provider string, at time.Time)
 
 	Log *slog.Logger
 	Now func() time.Time // nil: time.Now
@@ -211,5 +214,8 @@ func (s *Server) request(ctx context.Context, e *logv3.HTTPAccessLogEntry, log *
 	}
 	r.Attempts = s.join.take(id)
 	s.settled.Add(id)
+	if key := shunts(e, names.KeySticky).GetStringValue(); key != "" && s.cfg.Answered != nil && r.Answered() {
+		s.cfg.Answered(key, r.Provider, s.cfg.Now())
+	}
 	return s.cfg.Request(ctx, q, r)
 }

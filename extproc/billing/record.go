@@ -24,6 +24,12 @@ type Record struct {
 }
 
 // success: the client was sent a 2xx status, so an answer began.
+// Answered reports whether a provider answered the request as it was asked: a 2xx
+// answer whose end, if it was not reached, was not the provider's doing.
+func (r *Record) Answered() bool {
+	return r.success() && r.Provider != "" && r.End != EndCut && !r.StreamError
+}
+
 func (r *Record) success() bool { return r.Status >= 200 && r.Status <= 299 }
 
 // End says how an answer came to its end.
