@@ -1,5 +1,5 @@
 // Package api answers what clients ask about the catalog: models, a model's
-// providers, engines (API-2 … API-4). Envoy forwards these requests to it; routed
+// providers, engines (API-2 … API-4); and keeps users' preferences (API-5). Envoy forwards these requests to it; routed
 // requests never come here.
 package api
 
@@ -16,7 +16,8 @@ import (
 
 // New returns the handler. current gives the catalog of the moment, or nil while
 // there is none yet; it is called once a request, so a request sees one catalog.
-func New(current func() *catalog.Catalog) http.Handler {
+// Without p there are no saved preferences, and their endpoint is unknown.
+func New(current func() *catalog.Catalog, p *Preferences) http.Handler {
 	h := &handler{current: current, mux: http.NewServeMux()}
 	for _, base := range []string{"/v1", "/api/v1"} {
 		h.mux.Handle(base+"/models", h.get(getModels))
@@ -29,6 +30,15 @@ func New(current func() *catalog.Catalog) http.Handler {
 		refuse(w, http.StatusNotFound, openai.CodeNotFound, "",
 			"no such endpoint: /api/models/{id}/providers takes the slash in an id as %2F")
 	})
+	if p != nil {
+		h.mux.HandleFunc("/api/user/provider-preferences", func(w http.ResponseWriter, r *http.Request) {
+			if c := current(); c != nil {
+				p.serve(w, r, c)
+				return
+			}
+			starting(w)
+		})
+	}
 	h.mux.HandleFunc("/", notFound)
 	return h
 }
@@ -107,8 +117,7 @@ func (h *handler) get(find lookup) http.Handler {
 		}
 		p := h.pages()
 		if p == nil {
-			w.Header().Set("Retry-After", "1")
-			refuse(w, http.StatusServiceUnavailable, openai.CodeOverloaded, "", "starting up; try again")
+			starting(w)
 			return
 		}
 		out, ok := find(p, r)
@@ -118,6 +127,11 @@ func (h *handler) get(find lookup) http.Handler {
 		}
 		out.serve(w, r)
 	})
+}
+
+func starting(w http.ResponseWriter) {
+	w.Header().Set("Retry-After", "1")
+	refuse(w, http.StatusServiceUnavailable, openai.CodeOverloaded, "", "starting up; try again")
 }
 
 func notFound(w http.ResponseWriter, _ *http.Request) {

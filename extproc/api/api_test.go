@@ -68,7 +68,7 @@ func parse(t testing.TB, text string) *catalog.Catalog {
 	return c
 }
 
-func fixed(c *catalog.Catalog) http.Handler { return New(func() *catalog.Catalog { return c }) }
+func fixed(c *catalog.Catalog) http.Handler { return New(func() *catalog.Catalog { return c }, nil) }
 
 func do(h http.Handler, method, target string, header ...string) *httptest.ResponseRecorder {
 	r := httptest.NewRequest(method, target, nil)
@@ -295,7 +295,7 @@ func TestErrors(t *testing.T) {
 			t.Errorf("%s: %s", name, w.Body)
 		}
 	}
-	w := do(New(func() *catalog.Catalog { return nil }), "GET", "/v1/models")
+	w := do(New(func() *catalog.Catalog { return nil }, nil), "GET", "/v1/models")
 	if w.Code != 503 || w.Header().Get("Retry-After") != "1" || !strings.Contains(w.Body.String(), `"overloaded"`) {
 		t.Errorf("without a catalog: %d %s", w.Code, w.Body)
 	}

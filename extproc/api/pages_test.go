@@ -61,7 +61,7 @@ func TestReload(t *testing.T) {
 	}
 	var current atomic.Pointer[catalog.Catalog]
 	current.Store(catalogs[0])
-	h := New(current.Load)
+	h := New(current.Load, nil)
 	var wg sync.WaitGroup
 	for range 4 {
 		wg.Go(func() {
