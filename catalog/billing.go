@@ -7,14 +7,14 @@ import (
 )
 
 var (
-	billingKeys = newKeys("markup", "currency", "sinks")
+	billingKeys = newKeys("markup", "currency", "sinks", "flush", "settle_timeout", "outbox")
 	sinkKeys    = newKeys("file!")
 )
 
 // defaultBilling has nil sinks: the default one, which stands in data_dir. An empty
 // list in the file means none.
 func defaultBilling() Billing {
-	return Billing{Markup: decimal.New(5, -2), Currency: "USD"}
+	return Billing{Markup: decimal.New(5, -2), Currency: "USD", Durability: defaultDurability()}
 }
 
 func (d *decoder) billing(v value) {
@@ -25,6 +25,12 @@ func (d *decoder) billing(v value) {
 			set(&b.Markup)(d.percent(v))
 		case "currency":
 			set(&b.Currency)(d.currency(v))
+		case "flush":
+			set(&b.Durability.Flush)(d.duration(v, longestFlush))
+		case "settle_timeout":
+			set(&b.Durability.SettleTimeout)(d.settleTimeout(v))
+		case "outbox":
+			d.outbox(v)
 		case "sinks":
 			b.Sinks = append([]Sink{}, distinct(d, v, d.sink)...) // empty, not nil: none
 		}

@@ -57,6 +57,9 @@ func TestDefaults(t *testing.T) {
 	equal(t, "markup", c.Billing.Markup.String(), "0.05")
 	equal(t, "currency", c.Billing.Currency, "USD")
 	equal(t, "sinks", c.Billing.Sinks, []Sink{{File: "/etc/shunt/.shunt/events.jsonl"}})
+	equal(t, "durability", c.Billing.Durability, Durability{
+		Flush: 20 * time.Millisecond, SettleTimeout: time.Minute, Outbox: Outbox{MaxBytes: 1 << 30, Tries: 20},
+	})
 	equal(t, "identity", c.Identity, Identity{APIKeyHeader: "authorization"})
 	equal(t, "state", c.State, State{
 		NATS: "embedded", Prefix: "shunt", Replicas: 1, Cache: StateCache{Preferences: 64 << 20, Sticky: 256 << 20},
@@ -126,6 +129,9 @@ func TestFull(t *testing.T) {
 	})
 	equal(t, "markup", c.Billing.Markup.String(), "0.075")
 	equal(t, "sinks", c.Billing.Sinks, []Sink{{"/etc/shunt/events.jsonl"}, {"/var/log/shunt/events.jsonl"}})
+	equal(t, "durability", c.Billing.Durability, Durability{
+		Flush: 5 * time.Millisecond, SettleTimeout: 2 * time.Minute, Outbox: Outbox{MaxBytes: 4 << 30, OnFull: OnFullDropOldest, Tries: 7},
+	})
 	equal(t, "identity", c.Identity, Identity{
 		APIKeyHeader: "x-api-key",
 		JWT:          &JWT{"https://id.example", []string{"shunt"}, "", "https://id.example/.well-known/jwks.json", "email", "tier"},

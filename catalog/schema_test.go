@@ -20,7 +20,7 @@ var schema = map[string]*keys{
 	"models.<id>.offers[]": offerKeys, "models.<id>.offers[].price": priceKeys,
 	"models.<id>.offers[].estimate": estimateKeys, "models.<id>.offers[].distillation": distillationKeys,
 	"variants.<name>": variantKeys, "variants.<name>.provider": variantProviderKeys,
-	"routing": routingKeys, "routing.health": healthKeys, "billing": billingKeys, "billing.sinks[]": sinkKeys,
+	"routing": routingKeys, "routing.health": healthKeys, "billing": billingKeys, "billing.outbox": outboxKeys, "billing.sinks[]": sinkKeys,
 	"identity": identityKeys, "identity.api_key": apiKeyKeys,
 	"identity.jwt": jwtKeys, "identity.jwt.jwks": jwksKeys, "identity.jwt.claims": claimKeys,
 	"identity.trusted_headers": trustedKeys, "identity.trusted_headers.secret": edgeKeys,

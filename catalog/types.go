@@ -173,6 +173,8 @@ type Billing struct {
 	Markup   decimal.Decimal
 	Currency string // default USD
 	Sinks    []Sink
+
+	Durability Durability
 }
 
 // Sink receives billing events. One field is set.
