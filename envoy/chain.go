@@ -38,6 +38,9 @@ func chain(c *catalog.Catalog) *routev3.RouteAction_InlineClusterSpecifierPlugin
 	}
 }
 
+// direct: see names.Direct.
+func direct(f catalog.FallbackOn) bool { return names.Direct(f.ConnectFailure, f.Reset, f.Timeout) }
+
 // retryOn translates routing.fallback_on (FALL-1). Envoy's "5xx" means every 5xx and
 // no answer at all, for whatever reason; anything less is spelt out.
 func retryOn(f catalog.FallbackOn) (conditions string, statuses []uint32) {
@@ -58,12 +61,13 @@ func retryOn(f catalog.FallbackOn) (conditions string, statuses []uint32) {
 	return strings.Join(append(on, "retriable-headers"), ","), statuses
 }
 
+// retryOnSome leaves to the timed way what Envoy does not tell apart.
 func retryOnSome(f catalog.FallbackOn) (on []string, statuses []uint32) {
-	if f.ConnectFailure {
+	if f.ConnectFailure && direct(f) {
 		on = append(on, "connect-failure")
 	}
-	if f.Reset || f.Timeout {
-		on = append(on, "reset") // Envoy does not tell the two apart
+	if f.Reset && direct(f) {
+		on = append(on, "reset")
 	}
 	if f.ServerErrors {
 		for s := uint32(500); s < 600; s++ {

@@ -1,7 +1,7 @@
 package envoy
 
 import (
-	"sort"
+	"slices"
 	"time"
 
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
@@ -52,40 +52,45 @@ func decidedRoutes(c *catalog.Catalog) []*routev3.Route {
 	return out
 }
 
-// idles are the distinct idle timeouts of the providers.
+// idles are the values of names.Silence: the providers' idle timeouts, and what the
+// waits for first bytes come to at most.
 func idles(c *catalog.Catalog) []time.Duration {
-	seen := map[time.Duration]bool{}
 	var out []time.Duration
+	var wait time.Duration
 	for _, p := range c.Providers {
-		if d := names.Idle(p.Timeout.Idle, p.Timeout.FirstByte); !seen[d] {
-			seen[d] = true
-			out = append(out, d)
-		}
+		out = append(out, p.Timeout.Idle)
+		wait = max(wait, p.Timeout.Connect+p.Timeout.FirstByte)
 	}
-	sort.Slice(out, func(i, j int) bool { return out[i] < out[j] })
-	return out
+	slices.Sort(out)
+	if longest := time.Duration(c.Routing.MaxAttempts) * wait; longest > out[0] {
+		out = append(out, longest)
+		slices.Sort(out)
+	}
+	return slices.Compact(out)
 }
 
 func providerAction(c *catalog.Catalog, idle time.Duration) *routev3.RouteAction {
 	return &routev3.RouteAction{
 		ClusterSpecifier:     chain(c),
 		Timeout:              duration(0), // an answer may take as long as its provider keeps sending
-		RetryPolicy:          retryPolicy(c, idle),
+		IdleTimeout:          duration(idle),
+		RetryPolicy:          retryPolicy(c),
 		HostRewriteSpecifier: &routev3.RouteAction_AutoHostRewrite{AutoHostRewrite: yes()},
 	}
 }
 
 // retryPolicy makes no retry by itself: shunt allows as many per request as its
 // decision has attempts (x-envoy-max-retries), with the first-byte timeout as the
-// per-try timeout. No back-off: the next attempt is at another provider.
-func retryPolicy(c *catalog.Catalog, idle time.Duration) *routev3.RetryPolicy {
+// per-try timeout. A per-try idle timeout would be of no use beside it: Envoy drops
+// that one when the other ends, also in the middle of an answer. No back-off: the next
+// attempt is at another provider.
+func retryPolicy(c *catalog.Catalog) *routev3.RetryPolicy {
 	on, statuses := retryOn(c.Routing.FallbackOn)
 	return &routev3.RetryPolicy{
 		RetryOn:               on,
 		RetriableStatusCodes:  statuses,
 		RetriableHeaders:      retriableOutcomes(c.Routing.FallbackOn),
 		NumRetries:            wrapperspb.UInt32(0),
-		PerTryIdleTimeout:     duration(idle),
 		RefreshClusterOnRetry: true,
 		RetryBackOff:          &routev3.RetryPolicy_RetryBackOff{BaseInterval: duration(time.Millisecond), MaxInterval: duration(time.Millisecond)},
 	}

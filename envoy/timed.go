@@ -1,6 +1,7 @@
 package envoy
 
 import (
+	"slices"
 	"time"
 
 	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
@@ -26,8 +27,14 @@ import (
 // the same process, reached over an internal listener, whose route for that
 // provider has the provider's own timeout. Chains of one timeout never go there.
 
-// timed are the providers that some other provider may outwait.
+// The way round also knows what Envoy's retry conditions cannot tell apart: which of
+// timeout, reset and connect failure it was (names.Direct).
+
+// timed are the providers that some other provider may outwait, or all.
 func timed(c *catalog.Catalog) []*catalog.Provider {
+	if !direct(c.Routing.FallbackOn) {
+		return c.Providers
+	}
 	var longest time.Duration
 	for _, p := range c.Providers {
 		longest = max(longest, p.Timeout.FirstByte)
@@ -99,7 +106,7 @@ func timedListener(c *catalog.Catalog, providers []*catalog.Provider) *listenerv
 		},
 		StreamIdleTimeout:          duration(0),
 		GenerateRequestId:          wrapperspb.Bool(false),
-		LocalReplyConfig:           timedReplies(),
+		LocalReplyConfig:           timedReplies(c.Routing.FallbackOn),
 		ServerHeaderTransformation: hcmv3.HttpConnectionManager_PASS_THROUGH,
 	}
 	return &listenerv3.Listener{
@@ -122,10 +129,10 @@ func timedRoute(p *catalog.Provider) *routev3.Route {
 		Action: &routev3.Route_Route{Route: &routev3.RouteAction{
 			ClusterSpecifier: &routev3.RouteAction_Cluster{Cluster: names.ProviderCluster(p.Slug)},
 			Timeout:          duration(0),
+			IdleTimeout:      duration(max(p.Timeout.Idle, p.Timeout.Connect+p.Timeout.FirstByte)),
 			RetryPolicy: &routev3.RetryPolicy{
-				NumRetries:        wrapperspb.UInt32(0),
-				PerTryTimeout:     duration(p.Timeout.FirstByte),
-				PerTryIdleTimeout: duration(names.Idle(p.Timeout.Idle, p.Timeout.FirstByte)),
+				NumRetries:    wrapperspb.UInt32(0),
+				PerTryTimeout: duration(p.Timeout.FirstByte),
 			},
 			HostRewriteSpecifier: &routev3.RouteAction_AutoHostRewrite{AutoHostRewrite: yes()},
 		}},
@@ -133,19 +140,27 @@ func timedRoute(p *catalog.Provider) *routev3.Route {
 }
 
 // timedReplies tell the attempt's outcome to the connection manager in front, which
-// retries on it, to the access log and to the response filter.
-func timedReplies() *hcmv3.LocalReplyConfig {
+// retries on it, to the access log and to the response filter. Their status is one
+// that is not retried for itself.
+func timedReplies(f catalog.FallbackOn) *hcmv3.LocalReplyConfig {
+	status := 400
+	for slices.Contains(f.Statuses, status) {
+		status++
+	}
 	outcome := func(when, value string) *hcmv3.ResponseMapper {
 		return &hcmv3.ResponseMapper{
 			Filter:       celFilter(when),
+			StatusCode:   u32(uint32(status)),
 			HeadersToAdd: []*corev3.HeaderValueOption{overwrite(names.HeaderOutcome, value)},
 		}
 	}
 	return &hcmv3.LocalReplyConfig{Mappers: []*hcmv3.ResponseMapper{
 		outcome(details("response_timeout")+" || "+details("per_try")+" || "+details("upstream_per_try")+" || response.code == 504", names.OutcomeTimeout),
 		outcome(details("upstream_reset_before_response_started{connection_failure")+" || "+
+			details("upstream_reset_before_response_started{connection_timeout")+" || "+
 			details("upstream_reset_before_response_started{remote_connection_failure")+" || "+
 			details("upstream_reset_before_response_started{local_connection_failure")+" || "+
+			details("upstream_reset_before_response_started{overflow")+" || "+
 			details("no_healthy_upstream"), names.OutcomeConnectFailure),
 		outcome("true", names.OutcomeReset),
 	}}

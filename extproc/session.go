@@ -13,6 +13,8 @@ import (
 	"github.com/shunt-gateway/shunt/extproc/billing"
 	"github.com/shunt-gateway/shunt/extproc/openai"
 	"github.com/shunt-gateway/shunt/policy"
+	"github.com/shunt-gateway/shunt/policy/prefs"
+	"github.com/shunt-gateway/shunt/policy/sticky"
 )
 
 // Decider is what a request needs of the world. Its fields are set once, before
@@ -22,6 +24,10 @@ type Decider struct {
 	// Hasher makes the keyed hash that stands for a caller everywhere else (BILL-6).
 	Hasher *billing.Hasher
 	Source string // this instance, as events name it
+	// Prefs and Sticky may be nil: nothing is saved then. Keyer goes with Sticky.
+	Prefs  prefs.Store
+	Sticky sticky.Store
+	Keyer  *sticky.Keyer
 	Now    func() time.Time
 	Rand   func() uint64
 }
@@ -59,7 +65,9 @@ type routed struct {
 	stream    bool
 	wantUsage bool // usage is asked of providers, and the client did not ask
 	askUsage  bool // attempt 1's body asks for it
+	timeouts  timeouts
 	explain   string
+	sticky    string // key of the conversation, where its provider is to be remembered
 }
 
 // reading is a request as it was understood, with the snapshot that all of it is
@@ -101,11 +109,15 @@ func (d *Decider) decide(h *extprocv3.HttpHeaders, body []byte) (*routed, *polic
 		return nil, refusal
 	}
 	now := d.Now()
+	rd.req.Subscriber = rd.headers.caller.Subscriber
+	rd.req.Preferences = d.preferences(&rd.headers.caller, rd.snap.Catalog)
+	stickyKey := d.recall(&rd, now)
 	dec, refusal := policy.Decide(rd.req, rd.snap, now, d.Rand())
 	if refusal != nil {
 		return nil, refusal
 	}
-	rq := &routed{api: rd.api, query: rd.headers.query, decision: dec, stream: openai.StreamRequested(&rd.object)}
+	rq := &routed{api: rd.api, query: rd.headers.query, decision: dec, stream: openai.StreamRequested(&rd.object), sticky: stickyKey}
+	rq.timeouts = timeoutsOf(dec, rd.snap.Catalog)
 	rq.rewrite(&rd.object)
 	rq.quote = d.quote(rq, &rd, now, len(body))
 	if rd.headers.explain && rd.snap.Catalog.Routing.Explain {
@@ -156,15 +168,14 @@ func (rq *routed) upstreamPath(o *catalog.Offer) string {
 // soon as it arrives, so everything that routing needs is in it.
 func (rq *routed) head() *extprocv3.ProcessingResponse {
 	first := rq.decision.Attempts[0].Offer
-	timeouts := rq.timeouts()
 	r := headersResponse(&extprocv3.CommonResponse{
 		ClearRouteCache: true,
 		HeaderMutation: &extprocv3.HeaderMutation{SetHeaders: []*corev3.HeaderValueOption{
-			setHeader(names.HeaderRoute, names.Route(rq.answerAPI().String(), timeouts.idle)),
+			setHeader(names.HeaderRoute, names.Route(rq.answerAPI().String(), rq.timeouts.silence)),
 			setHeader(":path", rq.upstreamPath(first)),
 			setHeader("content-length", strconv.Itoa(len(rq.body))),
 			setHeader("x-envoy-max-retries", strconv.Itoa(len(rq.decision.Attempts)-1)),
-			setHeader("x-envoy-upstream-rq-per-try-timeout-ms", strconv.FormatInt(timeouts.firstByte.Milliseconds(), 10)),
+			setHeader("x-envoy-upstream-rq-per-try-timeout-ms", strconv.FormatInt(rq.timeouts.firstByte.Milliseconds(), 10)),
 		}},
 	})
 	r.DynamicMetadata = rq.metadata()
@@ -179,23 +190,12 @@ func (rq *routed) answerAPI() catalog.API {
 	return catalog.Chat
 }
 
-// timeouts are those of the whole chain, since Envoy keeps one of each per
-// request: the longest.
-func (rq *routed) timeouts() (t struct{ firstByte, idle time.Duration }) {
-	for _, a := range rq.decision.Attempts {
-		t.firstByte = max(t.firstByte, a.Offer.Provider.Timeout.FirstByte)
-		t.idle = max(t.idle, names.Idle(a.Offer.Provider.Timeout.Idle, a.Offer.Provider.Timeout.FirstByte))
-	}
-	return t
-}
-
 // metadata is what travels with the request inside Envoy.
 func (rq *routed) metadata() *structpb.Struct {
-	longest := rq.timeouts().firstByte
 	groups := make([]*structpb.Value, len(rq.decision.Attempts))
 	for i, a := range rq.decision.Attempts {
 		name := a.Offer.Provider.Slug
-		if a.Offer.Provider.Timeout.FirstByte < longest {
+		if rq.timeouts.timed(a.Offer.Provider) {
 			name = names.TimedGroup(name)
 		}
 		groups[i] = structpb.NewStructValue(&structpb.Struct{Fields: map[string]*structpb.Value{
@@ -211,6 +211,9 @@ func (rq *routed) metadata() *structpb.Struct {
 	}
 	if rq.wantUsage {
 		f[names.KeyStripUsage] = structpb.NewBoolValue(true)
+	}
+	if rq.sticky != "" {
+		f[names.KeySticky] = structpb.NewStringValue(rq.sticky)
 	}
 	if rq.explain != "" {
 		f[names.KeyExplain] = structpb.NewStringValue(rq.explain)

@@ -102,7 +102,7 @@ func (a *app) startAPI(_ context.Context, _ *catalog.Catalog) error {
 	if err != nil {
 		return err
 	}
-	a.serveHTTP("API server", l, api.New(a.current))
+	a.serveHTTP("API server", l, api.New(a.current, nil))
 	return nil
 }
 

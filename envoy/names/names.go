@@ -17,6 +17,7 @@ const (
 	KeyQuote          = "quote"           // string: billing.Quote as JSON
 	KeyPlan           = "plan"            // string: what a retry needs, as JSON; absent with one attempt
 	KeyStripUsage     = "strip_usage"     // bool: a usage chunk is not the client's (BILL-7)
+	KeySticky         = "sticky"          // string: the conversation whose provider is recorded (CACHE-4)
 	KeyExplain        = "explain"         // string: the explanation a client asked for
 )
 
@@ -82,9 +83,9 @@ const (
 func PassthroughCluster(i int) string { return "shunt_passthrough_" + strconv.Itoa(i) }
 
 // An attempt whose first-byte timeout is shorter than its request's goes through
-// TimedListener, an internal listener: HeaderTimed names the provider there, and
-// HeaderOutcome on the answer says what became of an attempt that failed without
-// one.
+// TimedListener, an internal listener, and so does every attempt where Direct is
+// false: HeaderTimed names the provider there, and HeaderOutcome on the answer says
+// what became of an attempt that failed without one.
 const (
 	TimedListener = "shunt_timed"
 	HeaderTimed   = Prefix + "timed"
@@ -120,12 +121,26 @@ func ProviderOf(cluster string) (slug string, ok bool) {
 }
 
 // Route is the value of HeaderRoute that selects the route for answers of one API
-// ("chat" stands for completions too) whose attempts may be silent for idle.
+// ("chat" stands for completions too) to requests that may be silent for idle.
 func Route(api string, idle time.Duration) string { return api + "/" + idle.String() }
 
-// Idle is how long an attempt may be silent at any time: a wait for the first byte
-// is not cut short by an idle timeout below it.
-func Idle(idle, firstByte time.Duration) time.Duration { return max(idle, firstByte) }
+// Silence is how long a request may be silent. Envoy has one idle timeout for all of
+// its attempts, and it does not begin anew with a retry: a chain whose waits for first
+// bytes come to more than its longest idle timeout gets longest, which is what they
+// come to in the longest chain that there can be.
+func Silence(idle, waits, longest time.Duration) time.Duration {
+	if waits <= idle {
+		return idle
+	}
+	return longest
+}
+
+// Direct reports whether Envoy can tell apart what fallback_on tells apart, where an
+// attempt has no answer: its "reset" is any of the three, and "connect-failure" is one.
+// Where it cannot, every attempt takes the timed way, which can.
+func Direct(connectFailure, reset, timeout bool) bool {
+	return reset == timeout && (connectFailure || !reset)
+}
 
 // Paths that shunt itself answers: exact ones and prefixes.
 var (
