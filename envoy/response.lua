@@ -110,7 +110,9 @@ end
 -- Puts a member behind the brace at open.
 local function insert(s, open, text)
   s = without_provider(s, open)
-  local comma = s:find("^%s*}", open + 1) and "" or ","
+  local following = s:match("^%s*(%S)", open + 1)
+  if not following then return s end
+  local comma = following == "}" and "" or ","
   return s:sub(1, open) .. text .. comma .. s:sub(open + 1)
 end
 

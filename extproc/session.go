@@ -175,7 +175,7 @@ func (rq *routed) head() *extprocv3.ProcessingResponse {
 			setHeader(":path", rq.upstreamPath(first)),
 			setHeader("content-length", strconv.Itoa(len(rq.body))),
 			setHeader("x-envoy-max-retries", strconv.Itoa(len(rq.decision.Attempts)-1)),
-			setHeader("x-envoy-upstream-rq-per-try-timeout-ms", strconv.FormatInt(rq.timeouts.firstByte.Milliseconds(), 10)),
+			setHeader("x-envoy-upstream-rq-per-try-timeout-ms", strconv.FormatInt(rq.timeouts.perTry().Milliseconds(), 10)),
 		}},
 	})
 	r.DynamicMetadata = rq.metadata()

@@ -35,3 +35,12 @@ func timeoutsOf(d *policy.Decision, c *catalog.Catalog) (t timeouts) {
 
 // timed reports whether an attempt at p takes the timed way.
 func (t *timeouts) timed(p *catalog.Provider) bool { return t.all || p.Timeout.FirstByte < t.firstByte }
+
+// perTry is the timeout of every attempt on the direct way; 0 for none, where all take
+// the timed way and have their own there.
+func (t *timeouts) perTry() time.Duration {
+	if t.all {
+		return 0
+	}
+	return t.firstByte
+}

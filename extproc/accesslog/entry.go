@@ -140,18 +140,19 @@ var timedOutcomes = map[string]billing.Outcome{
 	names.OutcomeReset:          billing.OutcomeReset,
 }
 
-// end says who ended the answer. A limit of Envoy's own that cuts an answer short
-// counts as the client's: what it got stays billed.
+// end says who ended the answer. The stream's idle timeout is the provider's: it was
+// silent for too long. Another limit of Envoy's own that cuts an answer short counts as
+// the client's: what it got stays billed.
 func end(e *logv3.HTTPAccessLogEntry) billing.End {
 	f := e.GetCommonProperties().GetResponseFlags()
 	switch {
 	case f.GetUpstreamRemoteReset(), f.GetUpstreamConnectionTermination(), f.GetUpstreamProtocolError(),
 		f.GetUpstreamRequestTimeout(), f.GetUpstreamMaxStreamDurationReached(), f.GetLocalReset(),
-		f.GetUpstreamConnectionFailure(), f.GetUpstreamOverflow(), f.GetNoHealthyUpstream(),
+		f.GetUpstreamConnectionFailure(), f.GetUpstreamOverflow(), f.GetNoHealthyUpstream(), f.GetStreamIdleTimeout(),
 		strings.HasPrefix(e.GetResponse().GetResponseCodeDetails(), "upstream_"):
 		return billing.EndCut
 	case f.GetDownstreamConnectionTermination(), f.GetDownstreamRemoteReset(), f.GetDownstreamProtocolError(),
-		f.GetStreamIdleTimeout(), f.GetDurationTimeout(), f.GetOverloadManager():
+		f.GetDurationTimeout(), f.GetOverloadManager():
 		return billing.EndClientGone
 	}
 	return billing.EndClean
