@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"maps"
+	"net"
 	"net/http"
 	"os"
 	"slices"
@@ -42,6 +43,7 @@ type labOptions struct {
 	Each map[string]string
 	// Endpoint puts another base URL in place of a provider's own.
 	Endpoint map[string]string
+	Host     map[string]string           // a name for 127.0.0.1 in a provider's base URL
 	Certs    map[string]*tls.Certificate // providers that speak TLS
 	Harness  harness.Options
 }
@@ -62,6 +64,7 @@ func startLab(o labOptions) (*lab, error) {
 		if err != nil {
 			return nil, err
 		}
+		f.host = o.Host[f.slug]
 		l.fakes = append(l.fakes, f)
 	}
 	s, err := harness.Start(l.yaml(o), o.Harness)
@@ -136,8 +139,8 @@ func (l *lab) close(failed bool) error {
 // a test has written the answer for a model.
 type fake struct {
 	*harness.Server
-	slug, key, path, scheme string
-	demo                    *demo.Provider
+	slug, key, path, scheme, host string
+	demo                          *demo.Provider
 
 	mu      sync.Mutex
 	scripts map[string]http.HandlerFunc // by model
@@ -167,7 +170,16 @@ func startFake(slug string, cert *tls.Certificate) (f *fake, err error) {
 	return f, err
 }
 
-func (f *fake) base() string { return f.scheme + "://" + f.Addr + f.path }
+func (f *fake) base() string { return f.scheme + "://" + f.authority() + f.path }
+
+// authority is the provider's host and port, as a Host header has it.
+func (f *fake) authority() string {
+	if f.host == "" {
+		return f.Addr
+	}
+	_, port, _ := net.SplitHostPort(f.Addr)
+	return net.JoinHostPort(f.host, port)
+}
 
 // upstream is what the provider calls a model.
 func (f *fake) upstream(model string) string { return "up-" + f.slug + "/" + model }

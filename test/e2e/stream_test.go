@@ -130,11 +130,16 @@ func (p *probe) wantUsage(a answer, source, status string) {
 func TestStreamsCutAnywhere(t *testing.T) {
 	t.Parallel()
 	p := newProbe(t)
-	rapid.Check(t, func(rt *rapid.T) { p.checkCut(rt) })
+	rapid.Check(t, func(rt *rapid.T) { p.checkCutAt(rt, "p0") })
 }
 
-// checkCut streams events with odd ends in odd pieces and compares with the oracle.
-func (p *probe) checkCut(rt *rapid.T) {
+// checkCutAt has a provider stream events with odd ends in odd pieces and compares with
+// the oracle.
+func (p *probe) checkCutAt(rt *rapid.T, slug string) {
+	p.checkCutBy(rt, slug, `,"provider":"`+slug+`"`)
+}
+
+func (p *probe) checkCutBy(rt *rapid.T, slug, selection string) {
 	chunks := []string{chunkRole, chunkWord, chunkNull, chunkBeside, chunkSoFar, chunkStop, chunkUsage, chunkSpaced, chunkFilter, chunkTheirs, "{}", "[]", done}
 	var b strings.Builder
 	for range rapid.IntRange(0, 8).Draw(rt, "events") {
@@ -151,9 +156,9 @@ func (p *probe) checkCut(rt *rapid.T) {
 	if asked {
 		more = streamAsked
 	}
-	p.on("p0", cutAt(text, cuts))
-	a := p.chat(more)
-	want := shown(theirsGoneFirst(text, !asked), "p0", !asked)
+	p.on(slug, cutAt(text, cuts))
+	a := p.chat(more + selection)
+	want := shown(theirsGoneFirst(text, !asked), slug, !asked)
 	if a.Status != 200 || a.Err != nil || a.Body != want {
 		rt.Fatalf("cut at %v, asked %v: %d %v\n got %q\nwant %q", cuts, asked, a.Status, a.Err, a.Body, want)
 	}
