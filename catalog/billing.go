@@ -8,7 +8,6 @@ import (
 
 var (
 	billingKeys = newKeys("markup", "currency", "sinks", "flush", "settle_timeout", "outbox")
-	sinkKeys    = newKeys("file!")
 )
 
 // defaultBilling has nil sinks: the default one, which stands in data_dir. An empty
@@ -32,7 +31,7 @@ func (d *decoder) billing(v value) {
 		case "outbox":
 			d.outbox(v)
 		case "sinks":
-			b.Sinks = append([]Sink{}, distinct(d, v, d.sink)...) // empty, not nil: none
+			d.sinks(v)
 		}
 	})
 }
@@ -47,12 +46,4 @@ func (d *decoder) currency(v value) (string, bool) {
 		return "", false
 	}
 	return s, true
-}
-
-func (d *decoder) sink(v value) (Sink, bool) {
-	var s Sink
-	d.object(v, sinkKeys, func(_ string, v value) {
-		set(&s.File)(d.filename(v))
-	})
-	return s, s.File != ""
 }

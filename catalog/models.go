@@ -1,16 +1,11 @@
 package catalog
 
-import (
-	"slices"
-
-	"github.com/shopspring/decimal"
-)
+import "slices"
 
 var (
-	modelKeys = newKeys("name", "aliases", "provider_selection", "price", "default_providers", "offers!")
+	modelKeys = newKeys("name", "aliases", "provider_selection", "price", "markup", "default_providers", "offers!")
 	offerKeys = newKeys("provider!", "model!", "price", "caching", "tools", "stream_usage", "parameters", "apis",
 		"engines", "estimate", "distillation", "enabled")
-	priceKeys        = newKeys("prompt!", "completion!", "cache_read", "cache_write", "request")
 	estimateKeys     = newKeys("ttft", "throughput")
 	distillationKeys = newKeys("status!", "label", "basis", "source_url", "note")
 )
@@ -44,6 +39,8 @@ func (d *decoder) model(id string, v value) {
 			m.ProviderSelection = d.boolean(v)
 		case "price":
 			m.Price = d.price(v)
+		case "markup":
+			set(&m.Markup)(d.optionalPercent(v))
 		case "default_providers":
 			preferred = v // after offers
 		case "offers":
@@ -151,32 +148,6 @@ func (d *decoder) offer(v value, o *Offer) {
 			o.Enabled = d.boolean(v)
 		}
 	})
-}
-
-func (d *decoder) price(v value) *Price {
-	p := &Price{}
-	ok := d.object(v, priceKeys, func(key string, v value) {
-		x, ok := d.amount(v)
-		if !ok {
-			return
-		}
-		switch key {
-		case "prompt":
-			p.Prompt = x
-		case "completion":
-			p.Completion = x
-		case "cache_read":
-			p.CacheRead = decimal.NullDecimal{Decimal: x, Valid: true}
-		case "cache_write":
-			p.CacheWrite = decimal.NullDecimal{Decimal: x, Valid: true}
-		case "request":
-			p.Request = x
-		}
-	})
-	if !ok {
-		return nil
-	}
-	return p
 }
 
 func (d *decoder) parameters(v value) ParamSet {

@@ -128,7 +128,10 @@ func TestFull(t *testing.T) {
 		},
 	})
 	equal(t, "markup", c.Billing.Markup.String(), "0.075")
-	equal(t, "sinks", c.Billing.Sinks, []Sink{{"/etc/shunt/events.jsonl"}, {"/var/log/shunt/events.jsonl"}})
+	equal(t, "sinks", c.Billing.Sinks, fullSinks())
+	equal(t, "model's markup first", c.Billing.MarkupFor(o).String(), "0.04")
+	equal(t, "tiers", [...]any{len(o.Price.Tiers), o.Price.At(128000).Prompt.String(), o.Price.At(128001).Prompt.String(), o.Price.At(128001).Request.String()},
+		[...]any{1, "0.6", "1.2", "0.0001"})
 	equal(t, "durability", c.Billing.Durability, Durability{
 		Flush: 5 * time.Millisecond, SettleTimeout: 2 * time.Minute, Outbox: Outbox{MaxBytes: 4 << 30, OnFull: OnFullDropOldest, Tries: 7},
 	})

@@ -7,7 +7,7 @@ import (
 )
 
 var (
-	providerKeys = newKeys("name", "aliases", "endpoint!", "api_key", "timeout")
+	providerKeys = newKeys("name", "aliases", "endpoint!", "api_key", "timeout", "markup")
 	timeoutKeys  = newKeys("connect", "first_byte", "idle")
 )
 
@@ -48,6 +48,8 @@ func (d *decoder) provider(slug string, v value) {
 			set(&p.APIKey)(d.secret(v))
 		case "timeout":
 			d.timeouts(v, &p.Timeout)
+		case "markup":
+			set(&p.Markup)(d.optionalPercent(v))
 		}
 	})
 }

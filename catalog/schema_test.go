@@ -18,9 +18,15 @@ var schema = map[string]*keys{
 	"engines.<name>":           engineKeys,
 	"models.<id>":              modelKeys, "models.<id>.price": {names: []string{"prompt", "completion"}},
 	"models.<id>.offers[]": offerKeys, "models.<id>.offers[].price": priceKeys,
-	"models.<id>.offers[].estimate": estimateKeys, "models.<id>.offers[].distillation": distillationKeys,
+	"models.<id>.offers[].price.tiers[]": tierKeys,
+	"models.<id>.offers[].estimate":      estimateKeys, "models.<id>.offers[].distillation": distillationKeys,
 	"variants.<name>": variantKeys, "variants.<name>.provider": variantProviderKeys,
 	"routing": routingKeys, "routing.health": healthKeys, "billing": billingKeys, "billing.outbox": outboxKeys, "billing.sinks[]": sinkKeys,
+	"billing.sinks[].file": fileSinkKeys, "billing.sinks[].file.rotate": rotateKeys,
+	"billing.sinks[].nats": natsSinkKeys, "billing.sinks[].nats.tls": tlsKeys,
+	"billing.sinks[].kafka": kafkaKeys, "billing.sinks[].kafka.tls": tlsKeys, "billing.sinks[].kafka.sasl": saslKeys,
+	"billing.sinks[].http": httpSinkKeys, "billing.sinks[].http.tls": tlsKeys,
+
 	"identity": identityKeys, "identity.api_key": apiKeyKeys,
 	"identity.jwt": jwtKeys, "identity.jwt.jwks": jwksKeys, "identity.jwt.claims": claimKeys,
 	"identity.trusted_headers": trustedKeys, "identity.trusted_headers.secret": edgeKeys,
@@ -29,6 +35,7 @@ var schema = map[string]*keys{
 
 var named = map[string]string{
 	"providers": "<slug>", "models": "<id>", "variants": "<name>", "engines": "<name>", "routing.dialects": "<path>",
+	"billing.sinks[].http.headers": "<name>",
 }
 
 // paths collects the paths of all keys below a node.

@@ -89,14 +89,18 @@ func TestSecrets(t *testing.T) {
 	equal(t, "secrets", got, []string{
 		"shunt.yaml:6:14 admin_token [SHUNT_ADMIN_TOKEN] ",
 		"shunt.yaml:17:14 providers.novita.api_key [NOVITA_API_KEY] ",
-		"shunt.yaml:25:14 providers.together.api_key [] /etc/shunt/secrets/together",
-		"shunt.yaml:32:14 providers.framerate.api_key [FRAMERATE_KEY] ",
-		"shunt.yaml:133:44 identity.trusted_headers.secret.value [] /run/secrets/edge",
+		"shunt.yaml:26:14 providers.together.api_key [] /etc/shunt/secrets/together",
+		"shunt.yaml:33:14 providers.framerate.api_key [FRAMERATE_KEY] ",
+		"shunt.yaml:126:16 billing.sinks[2].nats.token [BILLING_NATS_TOKEN] ",
+		"shunt.yaml:133:65 billing.sinks[4].kafka.sasl.password [] /run/secrets/kafka",
+		"shunt.yaml:139:34 billing.sinks[5].http.headers.authorization [OPENMETER_TOKEN] ",
+		"shunt.yaml:156:44 identity.trusted_headers.secret.value [] /run/secrets/edge",
 	})
 	fs := c.CheckSecrets(func(name string) (string, bool) { return "v", name != "NOVITA_API_KEY" }, files)
 	equal(t, "faults", fs.Error(), `shunt.yaml:17:14: providers.novita.api_key: environment variable NOVITA_API_KEY is not set
-shunt.yaml:25:14: providers.together.api_key: secret file /etc/shunt/secrets/together: file does not exist
-shunt.yaml:133:44: identity.trusted_headers.secret.value: secret file /run/secrets/edge: file does not exist`)
+shunt.yaml:26:14: providers.together.api_key: secret file /etc/shunt/secrets/together: file does not exist
+shunt.yaml:133:65: billing.sinks[4].kafka.sasl.password: secret file /run/secrets/kafka: file does not exist
+shunt.yaml:156:44: identity.trusted_headers.secret.value: secret file /run/secrets/edge: file does not exist`)
 	every := func(string) (string, bool) { return "v", true }
 	if fs := c.CheckSecrets(every, func(string) ([]byte, error) { return []byte("v"), nil }); fs != nil {
 		t.Errorf("got %v", fs)

@@ -31,7 +31,7 @@ func (c *Catalog) CheckSecrets(getenv func(string) (string, bool), readFile func
 }
 
 // secretKeys are the keys whose values are secrets.
-var secretKeys = map[string]bool{"api_key": true, "admin_token": true, "value": true}
+var secretKeys = map[string]bool{"api_key": true, "admin_token": true, "value": true, "token": true, "password": true}
 
 var secretFileKeys = &keys{
 	names: []string{"file"}, index: map[string]int{"file": 0}, required: 1, secret: true,

@@ -58,6 +58,7 @@ type Provider struct {
 	Endpoint Endpoint
 	APIKey   Secret // the zero Secret: no credentials are sent
 	Timeout  Timeouts
+	Markup   decimal.NullDecimal // a factor; invalid: billing.markup. See Billing.MarkupFor.
 }
 
 // Endpoint is a provider's API base, taken apart once at load.
@@ -81,7 +82,8 @@ type Model struct {
 	Name              string
 	Aliases           []string
 	ProviderSelection bool
-	Price             *Price // charged when the client selects nothing; nil: unknown
+	Price             *Price              // charged when the client selects nothing; nil: unknown
+	Markup            decimal.NullDecimal // a factor; invalid: the provider's. See Billing.MarkupFor.
 	DefaultProviders  []*Provider
 	Offers            []*Offer // in the file's order, disabled ones included
 }
@@ -118,6 +120,32 @@ type Price struct {
 	CacheRead  decimal.NullDecimal // invalid: cached tokens cost Prompt (BILL-4)
 	CacheWrite decimal.NullDecimal // invalid: written tokens cost Prompt (BILL-4)
 	Request    decimal.Decimal
+	Tiers      []Tier // by Above, ascending; see At
+}
+
+// Tier is what tokens cost in a request of more than Above prompt tokens: the whole
+// request, not what is above. The price per request stays that of the Price.
+type Tier struct {
+	Above      int64 // prompt tokens
+	Prompt     decimal.Decimal
+	Completion decimal.Decimal
+	CacheRead  decimal.NullDecimal // as in Price: invalid, Prompt of this tier
+	CacheWrite decimal.NullDecimal
+}
+
+// At is the price of a request with so many prompt tokens: that of the last tier
+// that they are above, without tiers of its own. Without tiers it is p.
+func (p *Price) At(promptTokens int64) *Price {
+	if len(p.Tiers) == 0 {
+		return p
+	}
+	at := &Price{Prompt: p.Prompt, Completion: p.Completion, CacheRead: p.CacheRead, CacheWrite: p.CacheWrite, Request: p.Request}
+	for i := range p.Tiers {
+		if t := &p.Tiers[i]; promptTokens > t.Above {
+			at.Prompt, at.Completion, at.CacheRead, at.CacheWrite = t.Prompt, t.Completion, t.CacheRead, t.CacheWrite
+		}
+	}
+	return at
 }
 
 // Estimate stands in for measurements until there are some.
@@ -169,17 +197,13 @@ type FallbackOn struct {
 
 // Billing says how requests are charged and where events go.
 type Billing struct {
-	// Markup is a factor: 0.05 for "5%".
+	// Markup is a factor: 0.05 for "5%". It holds where neither model nor provider
+	// has one of its own; see MarkupFor.
 	Markup   decimal.Decimal
 	Currency string // default USD
 	Sinks    []Sink
 
 	Durability Durability
-}
-
-// Sink receives billing events. One field is set.
-type Sink struct {
-	File string // absolute path; one CloudEvent a line
 }
 
 // Identity says who a caller is.
