@@ -26,6 +26,19 @@ type Sink interface {
 	Close(ctx context.Context) error
 }
 
+// Flusher is a Sink that keeps what was delivered to it in memory for a while.
+// Flush returns nil when all that was delivered before is where it is kept: only
+// then the outbox forgets it. A Sink that is no Flusher has kept it when Deliver
+// returns nil.
+type Flusher interface {
+	Sink
+	Flush(ctx context.Context) error
+}
+
+// ErrRefused is wrapped by the error of a Deliver that will never work for this
+// event: it goes to the dead letters without another try.
+var ErrRefused = errors.New("billing: sink refuses the event")
+
 // ErrClosed is what Deliver answers after Close.
 var ErrClosed = errors.New("billing: sink is closed")
 
