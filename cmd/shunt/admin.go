@@ -68,6 +68,9 @@ func (a *app) readyz(w http.ResponseWriter, r *http.Request) {
 	if c := a.current(); c != nil {
 		detail["catalog"] = c.Hash
 	}
+	if a.state != nil {
+		detail["state"] = a.state.Health()
+	}
 	if err := a.ready.check(ctx); err != nil {
 		detail["status"], detail["reason"] = "not ready", err.Error()
 		writeJSON(w, http.StatusServiceUnavailable, detail)

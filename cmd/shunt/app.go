@@ -11,8 +11,11 @@ import (
 	"github.com/shunt-gateway/shunt/catalog"
 	"github.com/shunt-gateway/shunt/envoy"
 	"github.com/shunt-gateway/shunt/extproc"
+	"github.com/shunt-gateway/shunt/extproc/billing"
 	"github.com/shunt-gateway/shunt/extproc/identity"
+	"github.com/shunt-gateway/shunt/extproc/state"
 	"github.com/shunt-gateway/shunt/policy"
+	"github.com/shunt-gateway/shunt/policy/sticky"
 )
 
 // app is everything of shunt's but Envoy. start brings its parts up one by one and
@@ -27,6 +30,10 @@ type app struct {
 	nacks  chan error // what Envoy refused; one is kept
 
 	ready readiness
+
+	state  *state.State
+	hasher *billing.Hasher // of callers
+	keyer  *sticky.Keyer   // of conversations
 
 	mu       sync.Mutex
 	catalog  *catalog.Catalog
@@ -66,7 +73,7 @@ func (a *app) start(ctx context.Context) (err error) {
 		return err
 	}
 	for _, part := range []func(context.Context, *catalog.Catalog) error{
-		a.publish, a.startGRPC, a.startAPI, a.startAdmin, a.startWatch,
+		a.publish, a.startState, a.startGRPC, a.startAPI, a.startAdmin, a.startWatch,
 	} {
 		if err := part(ctx, c); err != nil {
 			return err

@@ -58,10 +58,12 @@ func makeDirs(dirs ...string) error {
 	return nil
 }
 
+const callerKeyFile = "caller.key"
+
 // callerKey is the key of the hashes that stand for callers. It is made once for a
 // data_dir, so a caller keeps its name over restarts.
 func callerKey(dataDir string) ([]byte, error) {
-	path := filepath.Join(dataDir, "caller.key")
+	path := filepath.Join(dataDir, callerKeyFile)
 	key, err := os.ReadFile(path)
 	if err == nil && len(key) == 32 {
 		return key, nil

@@ -19,7 +19,7 @@ import (
 	"github.com/shunt-gateway/shunt/extproc"
 	"github.com/shunt-gateway/shunt/extproc/accesslog"
 	"github.com/shunt-gateway/shunt/extproc/api"
-	"github.com/shunt-gateway/shunt/extproc/billing"
+	"github.com/shunt-gateway/shunt/policy/sticky"
 )
 
 // listenUnix takes a socket that only this user can open. A socket file that a
@@ -41,14 +41,6 @@ func listenUnix(path string) (net.Listener, error) {
 
 // startGRPC serves Envoy: decisions, configuration, access log.
 func (a *app) startGRPC(ctx context.Context, c *catalog.Catalog) error {
-	key, err := callerKey(c.DataDir)
-	if err != nil {
-		return err
-	}
-	hasher, err := billing.NewHasher(key)
-	if err != nil {
-		return environmentError{err}
-	}
 	ledger, err := a.startBilling(c)
 	if err != nil {
 		return err
@@ -67,10 +59,13 @@ func (a *app) startGRPC(ctx context.Context, c *catalog.Catalog) error {
 	adsCtx, stopADS := context.WithCancel(context.WithoutCancel(ctx))
 	a.ads.Register(adsCtx, s)
 	extprocv3.RegisterExternalProcessorServer(s, &extproc.Server{
-		Log:     a.log,
-		Decider: &extproc.Decider{Live: &a.live, Source: a.source, Hasher: hasher, Now: time.Now, Rand: rand.Uint64},
+		Log: a.log,
+		Decider: &extproc.Decider{
+			Live: &a.live, Source: a.source, Hasher: a.hasher, Now: time.Now, Rand: rand.Uint64,
+			Prefs: a.state.Preferences(), Sticky: a.state.Sticky(), Keyer: a.keyer,
+		},
 	})
-	accesslog.New(accesslog.Config{Request: ledger.Settle, Log: a.log}).Register(s)
+	accesslog.New(accesslog.Config{Request: ledger.Settle, Answered: a.answered, Log: a.log}).Register(s)
 	go func() {
 		if err := s.Serve(l); err != nil {
 			a.failed("gRPC server", err)
@@ -81,6 +76,17 @@ func (a *app) startGRPC(ctx context.Context, c *catalog.Catalog) error {
 		return stopGRPC(ctx, s)
 	})
 	return nil
+}
+
+// answered records who served a conversation (CACHE-4). The key comes from Envoy; one
+// that is none is not recorded.
+func (a *app) answered(key, provider string, at time.Time) {
+	k, err := sticky.ParseKey(key)
+	if err != nil {
+		a.log.Error("stickiness", "error", err)
+		return
+	}
+	a.state.Sticky().Record(k, provider, at)
 }
 
 // stopGRPC lets streams end: access log entries on their way are still taken.
@@ -102,7 +108,9 @@ func (a *app) startAPI(_ context.Context, _ *catalog.Catalog) error {
 	if err != nil {
 		return err
 	}
-	a.serveHTTP("API server", l, api.New(a.current, nil))
+	a.serveHTTP("API server", l, api.New(a.current, &api.Preferences{
+		Store: a.state.Preferences(), Session: extproc.Session(&a.live, a.hasher),
+	}))
 	return nil
 }
 
