@@ -48,12 +48,11 @@ func renderProviders(c *catalog.Catalog, m *catalog.Model) page {
 		Providers:                 []provider{},
 	}
 	if m.ProviderSelection {
-		factor := one.Add(c.Billing.Markup) // BILL-2: what the client pays when it selects
 		for _, o := range m.Offers {
 			out.Providers = append(out.Providers, provider{
 				Provider:           o.Provider.Slug,
 				Available:          o.Enabled,
-				Pricing:            per1kOf(o.Price, factor),
+				Pricing:            per1kOf(o.Price, one.Add(c.Billing.MarkupFor(o))), // BILL-2: what the client pays when it selects
 				DistillationPolicy: policyOf(o.Distillation),
 			})
 		}

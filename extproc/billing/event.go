@@ -44,7 +44,28 @@ type Data struct {
 	ListAmount decimal.NullDecimal `json:"list_amount"`
 	Currency   string              `json:"currency"`
 	Mode       Mode                `json:"billing_mode"`
+	// Note says why the amount is not what the status lets expect.
+	Note Note `json:"note"`
 }
+
+// Note says what of a request's charge its status does not; "" is nothing, and
+// null in JSON.
+type Note string
+
+// The notes.
+const (
+	// ErrorAnswer: a 200 that carried an error. Nothing is charged.
+	ErrorAnswer Note = "error_answer"
+	// EmptyAnswer: no completion token, and no finish reason. Nothing is charged.
+	EmptyAnswer Note = "empty_answer"
+	// BrokenOff: the provider ended a 200 after some output. That is charged.
+	BrokenOff Note = "broken_off"
+	// PriceUnknown: there is no price, and so nothing is charged.
+	PriceUnknown Note = "price_unknown"
+)
+
+// MarshalJSON writes the note, or null.
+func (n Note) MarshalJSON() ([]byte, error) { return Text(n).MarshalJSON() }
 
 // Status is what became of a request.
 type Status string
@@ -56,12 +77,6 @@ const (
 	Failed    Status = "failed"    // no provider gave a whole answer
 	Unsettled Status = "unsettled" // admitted; how it ended never became known
 )
-
-// DecisionData says what chose the providers, under which catalog.
-type DecisionData struct {
-	Kind    string `json:"kind"`
-	Catalog string `json:"catalog"`
-}
 
 // AttemptData is one attempt.
 type AttemptData struct {

@@ -53,8 +53,9 @@ const perTokens = 6
 // moneyPlaces is how many decimals an amount has at most: 1e-9.
 const moneyPlaces = 9
 
-// Amount is what u costs at p with the markup on top (a factor: 0.05 for 5 %). u is
-// taken as Settle takes it: parts within their whole.
+// Amount is what u costs at p, by the tier of its prompt tokens, with the markup on
+// top (a factor: 0.05 for 5 %). u is taken as Settle takes it: parts within their
+// whole.
 //
 // BILL-4: cached tokens are charged at their own price (the prompt price where none
 // is set) and the rest at the prompt price; reasoning tokens are part of the
@@ -65,6 +66,7 @@ const moneyPlaces = 9
 // (600×0.6 + 400×0.15 + 50×2.5)/1e6 × 1.05 = 0.00057225.
 func Amount(p *catalog.Price, markup decimal.Decimal, u Usage) decimal.Decimal {
 	u = u.sane()
+	p = p.At(u.Prompt.N)
 	plain := u.Prompt.N - u.CacheRead.N - u.CacheWrite.N
 	sum := times(p.Prompt, plain).
 		Add(times(orElse(p.CacheRead, p.Prompt), u.CacheRead.N)).

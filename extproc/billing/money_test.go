@@ -19,6 +19,9 @@ func usage(prompt, completion, read, write, reasoning int64) Usage {
 func TestAmount(t *testing.T) {
 	full := price("0.6", "2.5", "0.15", "0.75", "0")
 	plain := price("0.6", "2.5", "", "", "0")
+	tiered := price("1", "2", "", "", "0")
+	tiered.Request = dec("0")
+	tiered.Tiers = []catalog.Tier{{Above: 1000, Prompt: dec("7"), Completion: dec("4")}, {Above: 2000, Prompt: dec("10"), Completion: dec("5"), CacheRead: null("12.82")}}
 	for _, c := range []struct {
 		name   string
 		price  *catalog.Price
@@ -37,6 +40,9 @@ func TestAmount(t *testing.T) {
 		{"cache parts overlap: reads first", full, "0", usage(100, 0, 60, 60, 0), "0.000039"},
 		{"negative counts are none", full, "0", usage(-5, -5, -5, -5, -5), "0"},
 		{"beyond belief", full, "0", usage(MaxTokens+1, 0, 0, 0, 0), "0"},
+		{"at a tier's edge", tiered, "0", usage(1000, 10, 0, 0, 0), "0.00102"},
+		{"above it: all of the request", tiered, "0", usage(1001, 10, 0, 0, 0), "0.007047"},
+		{"of two tiers the last", tiered, "0.1", usage(2001, 0, 100, 0, 0), "0.0223212"},
 		// One rounding, on the total, half even: 0.5e-9 down to 0, 1.5e-9 up to 2.
 		{"half to even, down", price("0.0005", "0", "", "", "0"), "0", usage(1, 0, 0, 0, 0), "0"},
 		{"half to even, up", price("0.0015", "0", "", "", "0"), "0", usage(1, 0, 0, 0, 0), "0.000000002"},
@@ -52,6 +58,11 @@ func TestAmount(t *testing.T) {
 
 // ratAmount is BILL-4 again, in fractions, from the rule's text.
 func ratAmount(p *catalog.Price, markup decimal.Decimal, u Usage) *big.Rat {
+	for _, t := range p.Tiers { // the whole request at the last tier that it is above
+		if u.Prompt.N > t.Above {
+			p = &catalog.Price{Prompt: t.Prompt, Completion: t.Completion, CacheRead: t.CacheRead, CacheWrite: t.CacheWrite, Request: p.Request, Tiers: p.Tiers}
+		}
+	}
 	rat := func(d decimal.Decimal) *big.Rat { return d.Rat() }
 	cost := func(price *big.Rat, tokens int64) *big.Rat {
 		return new(big.Rat).Mul(price, big.NewRat(tokens, 1_000_000))
@@ -99,7 +110,19 @@ var (
 		return &catalog.Price{
 			Prompt: genNumber.Draw(t, "prompt"), Completion: genNumber.Draw(t, "completion"),
 			CacheRead: genNull.Draw(t, "read"), CacheWrite: genNull.Draw(t, "write"), Request: genNumber.Draw(t, "request"),
+			Tiers: genTiers.Draw(t, "tiers"),
 		}
+	})
+	genTiers = rapid.Custom(func(t *rapid.T) (list []catalog.Tier) {
+		above := int64(0)
+		for range rapid.IntRange(0, 3).Draw(t, "tiers") {
+			above += rapid.SampledFrom([]int64{1, 2, 400, 100_000}).Draw(t, "step")
+			list = append(list, catalog.Tier{
+				Above: above, Prompt: genNumber.Draw(t, "prompt"), Completion: genNumber.Draw(t, "completion"),
+				CacheRead: genNull.Draw(t, "read"), CacheWrite: genNull.Draw(t, "write"),
+			})
+		}
+		return list
 	})
 	genUsage = rapid.Custom(func(t *rapid.T) Usage {
 		limit := rapid.SampledFrom([]int64{3, 1000, MaxTokens}).Draw(t, "limit")

@@ -43,6 +43,9 @@ type Quote struct {
 
 	RequestBytes int64   // the body's size as the client sent it
 	Offers       []Offer // one per attempt, in the order of the attempts
+
+	Left    []LeftOut // offers that are not tried, as many as go into maxLeft
+	LeftCut int       // how many more there are
 }
 
 // Offer is one attempt's offer as it was quoted.
@@ -51,10 +54,20 @@ type Offer struct {
 	Upstream string         // the provider's id of the model
 	Price    *catalog.Price // before markup; nil: unknown
 
+	// Markup is set where it is another than the quote's.
+	Markup decimal.NullDecimal
+
 	// Model is set for an offer of another model than the quote's (SEL-14), and
 	// Default is then that model's default price.
 	Model   string
 	Default *catalog.Price
+}
+
+// LeftOut is an offer that was not to be tried, and why.
+type LeftOut struct {
+	Provider string
+	Reason   string // as policy.Reason says it
+	Model    string // of another model than the quote's; else ""
 }
 
 // MaxRequestedModel bounds Quote.RequestedModel, in bytes.
@@ -97,8 +110,50 @@ func NewQuote(d *policy.Decision, f *Facts) Quote {
 		if o.Model != d.Model {
 			q.Offers[i].Model, q.Offers[i].Default = o.Model.ID, o.Model.Price
 		}
+		if o.Model.Markup.Valid || o.Provider.Markup.Valid {
+			if m := f.Catalog.Billing.MarkupFor(o); !m.Equal(q.Markup) {
+				q.Offers[i].Markup = decimal.NewNullDecimal(m)
+			}
+		}
 	}
+	q.Left, q.LeftCut = leftOut(d)
 	return q
+}
+
+// maxLeft bounds what a quote says of offers that are not tried, in bytes of its
+// JSON, about; maxLeftOffers bounds how many there are.
+const (
+	maxLeft       = 768
+	maxLeftOffers = 48
+)
+
+// leftOut takes over those that fit, in the decision's order.
+func leftOut(d *policy.Decision) (list []LeftOut, cut int) {
+	if len(d.Left) == 0 {
+		return nil, 0
+	}
+	list = make([]LeftOut, 0, min(len(d.Left), maxLeftOffers))
+	size := 0
+	var run LeftOut // what a run has in common
+	why := policy.Reason(0)
+	for i := range d.Left {
+		o, reason := d.Left[i].Offer, d.Left[i].Reason
+		model := ""
+		if o.Model != d.Model {
+			model = o.Model.ID
+		}
+		size += len(o.Provider.Slug) + len(`,""`)
+		if i == 0 || reason != why || model != run.Model {
+			why, run = reason, LeftOut{Reason: reason.String(), Model: model}
+			size += len(run.Reason) + len(model) + len(`,["",""]`)
+		}
+		if len(list) == maxLeftOffers || size > maxLeft {
+			return list, len(d.Left) - len(list)
+		}
+		run.Provider = o.Provider.Slug
+		list = append(list, run)
+	}
+	return list, 0
 }
 
 // included: a subscription may cover this kind, and the model's default price
@@ -144,7 +199,15 @@ func (q *Quote) price(o *Offer) (p *catalog.Price, markup decimal.Decimal) {
 	case included(q.Kind):
 		return q.Default, decimal.Decimal{}
 	case o != nil:
-		return o.Price, q.Markup
+		return o.Price, q.markup(o)
 	}
 	return nil, q.Markup
+}
+
+// markup is what goes on o's own price.
+func (q *Quote) markup(o *Offer) decimal.Decimal {
+	if o.Markup.Valid {
+		return o.Markup.Decimal
+	}
+	return q.Markup
 }

@@ -127,6 +127,14 @@ func TestParseQuoteIsStrict(t *testing.T) {
 		"before Envoy":               edit(`"t":1795341600123456`, `"t":-1795341600123456`),
 		"an endless text":            edit(`"kimi-k2.6"`, `"`+strings.Repeat("x", maxQuote)+`"`),
 		"an endless model":           edit(`"kimi-k2.6"`, `"`+strings.Repeat("x", MaxRequestedModel+1)+`"`),
+		"an endless tier list":       edit(`"0.75","0"]`, `"0.75","0"`+strings.Repeat(`,[1,"1","1",null,null]`, maxTiers+1)+`]`),
+		"a short tier":               edit(`"0.75","0"]`, `"0.75","0",[1,"1","1",null]]`),
+		"nobody left out":            edit(`}]}`, `}],"lo":[]}`),
+		"left out without a name":    edit(`}]}`, `}],"lo":[["disabled",""]]}`),
+		"a run in two":               edit(`}]}`, `}],"lo":[["disabled","","a"],["disabled","","b"]]}`),
+		"too many left out":          edit(`}]}`, `}],"lo":[["disabled",""`+strings.Repeat(`,"a"`, maxLeftOffers+1)+`]]}`),
+		"a negative cut":             edit(`}]}`, `}],"lc":-1}`),
+		"a cut of none":              edit(`}]}`, `}],"lc":0}`),
 		"an endless chain":           edit(`"a":[`, `"a":[`+strings.Repeat(`{"p":"x"},`, maxOffers)),
 		"not UTF-8":                  edit(`kimi-k2.6`, "\xff"),
 		"escapes that need none":     edit(`kimi-k2.6`, `\u006bimi`),
@@ -161,8 +169,16 @@ var genQuote = rapid.Custom(func(t *rapid.T) Quote {
 		q.Offers = append(q.Offers, Offer{
 			Provider: rapid.SampledFrom([]string{"a", "b", "c"}).Draw(t, "provider"), Upstream: rapid.String().Draw(t, "upstream"),
 			Price: maybe("price"), Model: rapid.SampledFrom([]string{"", "other"}).Draw(t, "other"), Default: maybe("otherDefault"),
+			Markup: genNull.Draw(t, "own markup"),
 		})
 	}
+	for range rapid.IntRange(0, 20).Draw(t, "left out") {
+		q.Left = append(q.Left, LeftOut{
+			Provider: rapid.StringMatching(`[a-z]{1,20}`).Draw(t, "left"), Model: rapid.SampledFrom([]string{"", "other", "<&>"}).Draw(t, "of"),
+			Reason: rapid.SampledFrom([]string{"disabled", "not in order"}).Draw(t, "reason"),
+		})
+	}
+	q.LeftCut = rapid.IntRange(0, 3).Draw(t, "cut")
 	return q
 })
 
@@ -190,11 +206,15 @@ func normal(q Quote) any {
 		if p == nil {
 			return nil
 		}
-		return []any{p.Prompt.String(), p.Completion.String(), nullText(p.CacheRead), nullText(p.CacheWrite), p.Request.String()}
+		list := []any{p.Prompt.String(), p.Completion.String(), nullText(p.CacheRead), nullText(p.CacheWrite), p.Request.String()}
+		for _, t := range p.Tiers {
+			list = append(list, t.Above, t.Prompt.String(), t.Completion.String(), nullText(t.CacheRead), nullText(t.CacheWrite))
+		}
+		return list
 	}
 	var offers []any
 	for _, o := range q.Offers {
-		offers = append(offers, o.Provider, o.Upstream, show(o.Price), o.Model, show(o.Default))
+		offers = append(offers, o.Provider, o.Upstream, show(o.Price), o.Model, show(o.Default), nullText(o.Markup))
 	}
 	rest := q
 	rest.Default, rest.Offers, rest.Markup = nil, nil, decimal.Decimal{}
@@ -239,6 +259,30 @@ func TestAppendString(t *testing.T) {
 // perByte gives every invalid byte a replacement of its own, as JSON writers do.
 func perByte(s string) string { return string([]rune(s)) }
 
+// What is said of offers that are left out is bounded, and counts the rest.
+func TestQuoteLeftOut(t *testing.T) {
+	c, offers := testCatalog()
+	model := offers["novita"].Model
+	for _, n := range []int{0, 1, 30, 48, 200, 5000} {
+		d := decide(policy.KindExplicit, offers["novita"])
+		for i := range n {
+			o := &catalog.Offer{Model: model, Provider: &catalog.Provider{Slug: fmt.Sprintf("provider-%d", i)}}
+			d.Left = append(d.Left, policy.LeftOut{Offer: o, Reason: policy.NotPinned})
+		}
+		q := travelled(t, NewQuote(d, facts(c)))
+		if got := len(q.Left) + q.LeftCut; got != n {
+			t.Errorf("%d left out: %d named, %d cut", n, len(q.Left), q.LeftCut)
+		}
+		bare := NewQuote(decide(policy.KindExplicit, offers["novita"]), facts(c))
+		if more := len(q.AppendJSON(nil)) - len(bare.AppendJSON(nil)); more > maxLeft+32 {
+			t.Errorf("%d left out: %d bytes more", n, more)
+		}
+		if n <= 30 && q.LeftCut > 0 {
+			t.Errorf("%d left out, and %d cut", n, q.LeftCut)
+		}
+	}
+}
+
 func chainOf(n int) (*policy.Decision, *Facts) {
 	c, offers := testCatalog()
 	list := make([]*catalog.Offer, n)
@@ -258,9 +302,36 @@ func TestQuoteAllocations(t *testing.T) {
 	}); n > 1 {
 		t.Errorf("%v allocations, want at most 1", n)
 	}
+	_, offers := testCatalog()
+	d.Left = []policy.LeftOut{{Offer: offers["acme"], Reason: policy.NotInOrder}, {Offer: offers["cheap"], Reason: policy.Disabled}}
+	if n := testing.AllocsPerRun(100, func() {
+		q := NewQuote(d, f)
+		buf = q.AppendJSON(buf[:0])
+	}); n > 2 {
+		t.Errorf("%v allocations with offers left out, want at most 2", n)
+	}
 }
 
 // go test ./extproc/billing -run '^$' -bench Quote -benchmem
+func BenchmarkQuoteLeftOut(b *testing.B) {
+	for _, n := range []int{0, 5, 20, 1000} {
+		b.Run(fmt.Sprintf("left=%d", n), func(b *testing.B) {
+			d, f := chainOf(1)
+			for i := range n {
+				o := &catalog.Offer{Model: d.Model, Provider: &catalog.Provider{Slug: fmt.Sprintf("provider-%d", i)}}
+				d.Left = append(d.Left, policy.LeftOut{Offer: o, Reason: policy.NotPinned})
+			}
+			buf := make([]byte, 0, 8192)
+			b.ReportAllocs()
+			for b.Loop() {
+				q := NewQuote(d, f)
+				buf = q.AppendJSON(buf[:0])
+			}
+			b.ReportMetric(float64(len(buf)), "bytes/quote")
+		})
+	}
+}
+
 func BenchmarkQuote(b *testing.B) {
 	for _, n := range []int{1, 6, 16} {
 		b.Run(fmt.Sprintf("attempts=%d", n), func(b *testing.B) {

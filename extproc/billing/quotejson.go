@@ -20,9 +20,13 @@ const quoteVersion = 1
 //	{"v":1,"id":"…","src":"shunt/a","t":1764000000000000,"api":"chat","s":1,
 //	 "rm":"kimi","m":"moonshotai/kimi-k2.6","k":"explicit","h":"<hash>","b":"paygo",
 //	 "sub":"<hash>","plan":1,"mk":"0.05","cur":"USD","dp":["0.5","2.6",null,null,"0"],
-//	 "rb":512,"a":[{"p":"novita","u":"moonshotai/Kimi-K2.6","c":[…]}]}
+//	 "rb":512,"a":[{"p":"novita","u":"moonshotai/Kimi-K2.6","c":[…],"mk":"0.1"}],
+//	 "lo":[["not in order","","acme","cheap"]],"lc":3}
 //
-// A price is [prompt, completion, cache_read, cache_write, request].
+// A price is [prompt, completion, cache_read, cache_write, request], and after them
+// its tiers, [above, prompt, completion, cache_read, cache_write] each. lo has runs of
+// offers left out for one reason: [reason, model, provider …], the model "" where it
+// is the quote's own.
 func (q *Quote) AppendJSON(dst []byte) []byte {
 	dst = append(dst, `{"v":`...)
 	dst = strconv.AppendInt(dst, quoteVersion, 10)
@@ -52,7 +56,30 @@ func (q *Quote) AppendJSON(dst []byte) []byte {
 		}
 		dst = q.Offers[i].appendJSON(dst)
 	}
-	return append(dst, `]}`...)
+	dst = appendLeft(append(dst, ']'), q.Left)
+	if q.LeftCut > 0 {
+		dst = strconv.AppendInt(append(dst, `,"lc":`...), int64(q.LeftCut), 10)
+	}
+	return append(dst, '}')
+}
+
+func appendLeft(dst []byte, left []LeftOut) []byte {
+	if len(left) == 0 {
+		return dst
+	}
+	dst = append(dst, `,"lo":[`...)
+	for i := range left {
+		l := &left[i]
+		if i == 0 || l.Reason != left[i-1].Reason || l.Model != left[i-1].Model {
+			if i > 0 {
+				dst = append(dst, `],`...)
+			}
+			dst = appendString(append(dst, '['), l.Reason)
+			dst = appendString(append(dst, ','), l.Model)
+		}
+		dst = appendString(append(dst, ','), l.Provider)
+	}
+	return append(dst, `]]`...)
 }
 
 func (o *Offer) appendJSON(dst []byte) []byte {
@@ -62,6 +89,9 @@ func (o *Offer) appendJSON(dst []byte) []byte {
 	dst = appendPrice(dst, `,"c":`, o.Price)
 	dst = member(dst, `,"m":`, o.Model)
 	dst = appendPrice(dst, `,"dp":`, o.Default)
+	if o.Markup.Valid {
+		dst = appendDecimal(append(dst, `,"mk":`...), o.Markup.Decimal)
+	}
 	return append(dst, '}')
 }
 
@@ -88,7 +118,16 @@ func appendPrice(dst []byte, key string, p *catalog.Price) []byte {
 	dst = append(appendDecimal(dst, p.Completion), ',')
 	dst = append(appendNull(dst, p.CacheRead), ',')
 	dst = append(appendNull(dst, p.CacheWrite), ',')
-	return append(appendDecimal(dst, p.Request), ']')
+	dst = appendDecimal(dst, p.Request)
+	for i := range p.Tiers {
+		t := &p.Tiers[i]
+		dst = strconv.AppendInt(append(dst, `,[`...), t.Above, 10)
+		dst = appendDecimal(append(dst, ','), t.Prompt)
+		dst = appendDecimal(append(dst, ','), t.Completion)
+		dst = appendNull(append(dst, ','), t.CacheRead)
+		dst = append(appendNull(append(dst, ','), t.CacheWrite), ']')
+	}
+	return append(dst, ']')
 }
 
 func appendNull(dst []byte, d decimal.NullDecimal) []byte {

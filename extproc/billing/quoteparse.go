@@ -82,19 +82,51 @@ func (r *reader) quote() *Quote {
 			r.fail("more than %d attempts", maxOffers)
 		}
 	}
+	q.Left = r.left()
+	if r.has(`,"lc":`) {
+		q.LeftCut = int(r.number())
+	}
 	r.must(`}`)
 	return q
+}
+
+// left reads the runs of offers that were left out.
+func (r *reader) left() (list []LeftOut) {
+	if !r.has(`,"lo":[`) {
+		return nil
+	}
+	for r.err == nil && !r.has(`]`) {
+		if list != nil {
+			r.must(`,`)
+		}
+		r.must(`[`)
+		l := LeftOut{Reason: r.text()}
+		r.must(`,`)
+		l.Model = r.text()
+		for r.err == nil && !r.has(`]`) {
+			r.must(`,`)
+			l.Provider = r.text()
+			list = append(list, l)
+			if len(list) > maxLeftOffers {
+				r.fail("more than %d offers left out", maxLeftOffers)
+			}
+		}
+	}
+	return list
 }
 
 func (r *reader) offer() Offer {
 	r.must(`{"p":`)
 	o := Offer{Provider: r.text(), Upstream: r.member(`,"u":`), Price: r.price(`,"c":`), Model: r.member(`,"m":`), Default: r.price(`,"dp":`)}
+	if r.has(`,"mk":`) {
+		o.Markup = decimal.NewNullDecimal(r.decimal())
+	}
 	r.must(`}`)
 	return o
 }
 
-// price reads [prompt, completion, cache_read, cache_write, request], nil if the
-// member is not there.
+// price reads [prompt, completion, cache_read, cache_write, request, tier …], nil if
+// the member is not there.
 func (r *reader) price(key string) *catalog.Price {
 	if !r.has(key) {
 		return nil
@@ -110,8 +142,31 @@ func (r *reader) price(key string) *catalog.Price {
 	p.CacheWrite = r.orNull()
 	r.must(`,`)
 	p.Request = r.decimal()
-	r.must(`]`)
+	for r.err == nil && !r.has(`]`) {
+		p.Tiers = append(p.Tiers, r.tier())
+		if len(p.Tiers) > maxTiers {
+			r.fail("more than %d tiers", maxTiers)
+		}
+	}
 	return p
+}
+
+// maxTiers bounds the tiers of a price; a catalog allows 8.
+const maxTiers = 8
+
+func (r *reader) tier() catalog.Tier {
+	r.must(`,[`)
+	t := catalog.Tier{Above: r.number()}
+	r.must(`,`)
+	t.Prompt = r.decimal()
+	r.must(`,`)
+	t.Completion = r.decimal()
+	r.must(`,`)
+	t.CacheRead = r.orNull()
+	r.must(`,`)
+	t.CacheWrite = r.orNull()
+	r.must(`]`)
+	return t
 }
 
 func (r *reader) orNull() decimal.NullDecimal {
@@ -164,6 +219,8 @@ func (q *Quote) check() error {
 		return fmt.Errorf("a subscription cannot cover %s traffic of a caller with subscriber=%t", q.Kind, q.Subscriber)
 	case q.RequestBytes < 0 || q.RequestBytes > maxBytes:
 		return fmt.Errorf("request of %d bytes", q.RequestBytes)
+	case q.LeftCut < 0:
+		return fmt.Errorf("%d offers left out beyond those named", q.LeftCut)
 	}
 	return nil
 }

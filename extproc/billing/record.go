@@ -19,7 +19,8 @@ type Record struct {
 	Last Attempt
 
 	End         End
-	StreamError bool  // the answer was a 200 stream with an error event in it
+	StreamError bool  // the answer was a 200 with an error in it
+	NoFinish    bool  // the answer was read to its end, and named no finish reason
 	Usage       Usage // as the provider reported it; unknown where it did not
 }
 

@@ -9,12 +9,15 @@ import (
 // Settle makes the event of a request from what was quoted and what happened. The
 // same arguments give the same event.
 func Settle(q *Quote, r *Record) Event {
-	status := statusOf(r)
-	served := q.served(r)
+	return settle(q, r, q.served(r), defaultRatio(q.Stream))
+}
+
+// settle is Settle with a ratio for estimates.
+func settle(q *Quote, r *Record, served *Offer, ratio Ratio) Event {
 	started, ended := span(q, r)
-	e := q.event(started, ended, status, served)
+	e := q.event(started, ended, statusOf(r), served)
 	e.Data.Attempts = q.attempts(r)
-	q.charge(&e.Data, r, served)
+	q.charge(&e.Data, r, served, ratio)
 	return e
 }
 
@@ -90,7 +93,6 @@ func (q *Quote) event(started, ended time.Time, status Status, served *Offer) Ev
 		API: q.API.String(), Stream: q.Stream,
 		RequestedModel: Text(q.RequestedModel), Model: Text(q.model(served)),
 		Status:   status,
-		Decision: DecisionData{Kind: q.Kind.String(), Catalog: q.Catalog},
 		Attempts: []AttemptData{},
 		Usage:    UsageData{Source: None},
 		Currency: q.Currency, Mode: q.Mode,
@@ -98,12 +100,8 @@ func (q *Quote) event(started, ended time.Time, status Status, served *Offer) Ev
 	if served != nil {
 		d.Provider, d.UpstreamModel = Text(served.Provider), Text(served.Upstream)
 	}
-	if p, markup := q.price(served); p != nil {
-		d.Price = &PriceData{
-			Prompt: p.Prompt, Completion: p.Completion, CacheRead: p.CacheRead, CacheWrite: p.CacheWrite,
-			Request: p.Request, Markup: markup,
-		}
-	}
+	p, markup := q.price(served)
+	d.Price, d.Decision = priceData(p, markup), q.decision(p)
 	return Event{
 		SpecVersion: "1.0", Type: EventType, ID: q.ID, Source: q.Source, Subject: q.Subject,
 		Time: ended, DataContentType: "application/json", Data: d,
@@ -114,22 +112,28 @@ func (q *Quote) event(started, ended time.Time, status Status, served *Offer) Ev
 //
 // BILL-8: failed before any output: amount 0. Cancelled, or broken off by the provider
 // after output: billed for what was sent, estimated where the provider reported
-// nothing. An answer that ends in an error event costs nothing.
-func (q *Quote) charge(d *Data, r *Record, served *Offer) {
-	usage, source := q.usage(r, d.Status)
+// nothing. An answer that ends in an error event costs nothing, nor does one of no
+// tokens that does not say why it ended.
+func (q *Quote) charge(d *Data, r *Record, served *Offer, ratio Ratio) {
+	usage, source := q.usage(r, d.Status, ratio)
 	d.Usage = UsageData{
 		Source:       source,
 		PromptTokens: usage.Prompt, CompletionTokens: usage.Completion,
 		CacheReadTokens: usage.CacheRead, CacheWriteTokens: usage.CacheWrite,
 		ReasoningTokens: usage.Reasoning,
 	}
-	if (d.Status == Failed && !r.brokenOff()) || source == None {
+	d.Note = noteOf(d, r)
+	p, markup := q.price(served)
+	if p != nil {
+		d.Price = priceData(p.At(usage.Prompt.N), markup)
+	}
+	switch {
+	case d.Note == ErrorAnswer || d.Note == EmptyAnswer || d.Status == Failed && d.Note != BrokenOff || source == None:
 		d.ListAmount = decimal.NewNullDecimal(decimal.Decimal{})
 		return
-	}
-	p, markup := q.price(served)
-	if p == nil {
-		return // amount 0 with price and list_amount null: nobody knows what it costs
+	case p == nil:
+		d.Note = PriceUnknown // amount 0 with price and list_amount null: nobody knows what it costs
+		return
 	}
 	d.ListAmount = decimal.NewNullDecimal(Amount(p, markup, usage))
 	if q.Mode != Subscription { // BILL-3
@@ -137,12 +141,25 @@ func (q *Quote) charge(d *Data, r *Record, served *Offer) {
 	}
 }
 
+// noteOf is the note that follows from what happened.
+func noteOf(d *Data, r *Record) Note {
+	switch {
+	case r.StreamError:
+		return ErrorAnswer
+	case r.brokenOff():
+		return BrokenOff
+	case d.Status == Completed && r.NoFinish && d.Usage.CompletionTokens == Known(0):
+		return EmptyAnswer
+	}
+	return ""
+}
+
 // usage is what the provider reported, with the gaps estimated where something is
 // owed.
-func (q *Quote) usage(r *Record, status Status) (Usage, UsageSource) {
+func (q *Quote) usage(r *Record, status Status, ratio Ratio) (Usage, UsageSource) {
 	u := r.Usage.sane()
 	reported := u.Prompt.Known && u.Completion.Known
-	completion := estimatedCompletion(r.AnswerBytes, q.Stream)
+	completion := ratio.tokens(r.AnswerBytes)
 	switch {
 	case reported:
 		return u, Reported

@@ -125,6 +125,33 @@ func quoteFrom(t *testing.T, args map[string]string) *Quote {
 	}
 	d := decide(kinds[args["kind"]], chain...)
 	d.Paygo = args["paygo"] != ""
+	if s := args["tiers"]; s != "" { // above:prompt:completion,… on every price
+		for _, o := range offers {
+			for _, p := range []**catalog.Price{&o.Price, &o.Model.Price} {
+				if *p != nil {
+					with := **p
+					with.Tiers = tiersFrom(t, s)
+					*p = &with
+				}
+			}
+		}
+	}
+	for _, f := range strings.Split(args["markups"], ",") { // offer:markup or model-of/offer:markup
+		name, m, ok := strings.Cut(f, ":")
+		if !ok {
+			continue
+		}
+		if of, isModel := strings.CutPrefix(name, "model-of/"); isModel {
+			offers[of].Model.Markup = null(m)
+		} else {
+			offers[name].Provider.Markup = null(m)
+		}
+	}
+	for _, f := range strings.Split(args["left"], ",") { // offer:reason
+		if name, reason, ok := strings.Cut(f, ":"); ok {
+			d.Left = append(d.Left, policy.LeftOut{Offer: offers[name], Reason: policy.Reason(number(t, reason))})
+		}
+	}
 	q := travelled(t, NewQuote(d, f))
 	if args["reload"] != "" { // what the catalog says now is another matter (BILL-5)
 		for _, o := range offers {
@@ -134,13 +161,22 @@ func quoteFrom(t *testing.T, args map[string]string) *Quote {
 	return q
 }
 
+func tiersFrom(t *testing.T, s string) (list []catalog.Tier) {
+	t.Helper()
+	for _, one := range strings.Split(s, ",") {
+		p := strings.Split(one, ":")
+		list = append(list, catalog.Tier{Above: int64(number(t, p[0])), Prompt: dec(p[1]), Completion: dec(p[2])})
+	}
+	return list
+}
+
 // recordFrom reads, beside plain figures, try=provider:outcome:status:ms,… for the
 // reported attempts and last=outcome.
 func recordFrom(t *testing.T, args map[string]string) Record {
 	t.Helper()
 	r := Record{
 		Start: admitted.Add(-2 * time.Millisecond), Duration: 1500 * time.Millisecond, TTFT: 300 * time.Millisecond,
-		Provider: args["provider"], StreamError: args["stream_error"] != "", Last: Attempt{Outcome: Outcome(args["last"])},
+		Provider: args["provider"], StreamError: args["stream_error"] != "", NoFinish: args["no_finish"] != "", Last: Attempt{Outcome: Outcome(args["last"])},
 	}
 	for key, into := range map[string]*int{"status": &r.Status, "attempts": &r.AttemptCount} {
 		if args[key] != "" {
@@ -213,6 +249,12 @@ func show(t *testing.T, e *Event, how string) string {
 		"price " + compact(d.Price),
 		fmt.Sprintf("amount %s list %s %s", compact(d.Amount), compact(d.ListAmount), d.Mode),
 	}
+	if d.Note != "" {
+		lines = append(lines, "note "+string(d.Note))
+	}
+	if how == "decision" {
+		lines = append(lines[:1], compact(d.Decision))
+	}
 	if how == "attempts" {
 		lines = lines[:1]
 		for _, a := range d.Attempts {
@@ -235,7 +277,7 @@ func TestSettleInvariants(t *testing.T) {
 			AnswerBytes:  rapid.Int64Range(0, 1e6).Draw(t, "bytes"),
 			AttemptCount: rapid.IntRange(0, 8).Draw(t, "count"),
 			Provider:     rapid.SampledFrom([]string{"", "a", "b", "c", "other"}).Draw(t, "provider"),
-			End:          End(rapid.Uint8Range(0, 2).Draw(t, "end")), StreamError: rapid.Bool().Draw(t, "error"),
+			End:          End(rapid.Uint8Range(0, 2).Draw(t, "end")), StreamError: rapid.Bool().Draw(t, "error"), NoFinish: rapid.Bool().Draw(t, "unfinished"),
 			Usage: Usage{genInt.Draw(t, "p"), genInt.Draw(t, "c"), genInt.Draw(t, "r"), genInt.Draw(t, "w"), genInt.Draw(t, "re")},
 		}
 		for range rapid.IntRange(0, 8).Draw(t, "reported") {
@@ -271,13 +313,19 @@ func TestSettleInvariants(t *testing.T) {
 		case (d.Usage.Source == None) == d.Usage.PromptTokens.Known:
 			t.Fatalf("usage %+v", d.Usage)
 		}
+		if size := decisionSize(t, d); size > maxDecision {
+			t.Fatalf("chain and left_out have %d bytes: %s", size, m.Body)
+		}
 		// An invoice line can be recomputed from the event alone.
-		if d.Status != Failed && d.Usage.Source != None && d.Price != nil {
+		charged := d.Usage.Source != None && d.Price != nil && d.Note != ErrorAnswer && d.Note != EmptyAnswer && (d.Status != Failed || d.Note == BrokenOff)
+		if charged {
 			p := &catalog.Price{Prompt: d.Price.Prompt, Completion: d.Price.Completion, CacheRead: d.Price.CacheRead, CacheWrite: d.Price.CacheWrite, Request: d.Price.Request}
 			u := Usage{d.Usage.PromptTokens, d.Usage.CompletionTokens, d.Usage.CacheReadTokens, d.Usage.CacheWriteTokens, d.Usage.ReasoningTokens}
 			if want := ratAmount(p, d.Price.Markup, Usage{u.Prompt, u.Completion, zero(u.CacheRead), zero(u.CacheWrite), zero(u.Reasoning)}); d.ListAmount.Decimal.Rat().Cmp(want) != 0 {
 				t.Fatalf("list amount %s, recomputed %s", d.ListAmount.Decimal, want.FloatString(12))
 			}
+		} else if !d.Amount.IsZero() {
+			t.Fatalf("charged %s: %s", d.Amount, m.Body)
 		}
 		again := Settle(&q, &r)
 		if m2, err := again.Message(); err != nil || string(m2.Body) != string(m.Body) {
@@ -286,13 +334,28 @@ func TestSettleInvariants(t *testing.T) {
 	})
 }
 
+// decisionSize is what chain and left_out have in an event's JSON.
+func decisionSize(t *rapid.T, d *Data) int {
+	n := 0
+	for _, v := range []any{d.Decision.Chain, d.Decision.LeftOut} {
+		b, err := json.Marshal(v)
+		if err != nil {
+			t.Fatal(err)
+		}
+		n += len(b) - len("[]")
+	}
+	return n
+}
+
 func zero(i Int) Int { return Known(i.N) }
 
 // BILL-6: exactly these members, in this order. The rule's sentence is the
 // list; see testdata/BILL-6.txt for whole events.
 func TestEventMembers(t *testing.T) {
 	c, offers := testCatalog()
-	q := NewQuote(decide(policy.KindExplicit, offers["novita"]), facts(c))
+	d := decide(policy.KindExplicit, offers["novita"])
+	d.Left = []policy.LeftOut{{Offer: offers["acme"], Reason: policy.Ignored}}
+	q := NewQuote(d, facts(c))
 	e := Settle(&q, &Record{Status: 200, AttemptCount: 1, Usage: usage(1, 1, 1, 0, 0)})
 	m, err := e.Message()
 	if err != nil {
@@ -300,9 +363,10 @@ func TestEventMembers(t *testing.T) {
 	}
 	const want = "specversion type id source subject time datacontenttype data " +
 		"started_at ended_at api stream requested_model model provider upstream_model status " +
-		"decision kind catalog attempts provider upstream_model outcome status duration_ms " +
+		"decision kind catalog tiers chain provider upstream_model price prompt completion cache_read cache_write request markup chain_cut " +
+		"left_out provider reason left_out_cut attempts provider upstream_model outcome status duration_ms " +
 		"usage source prompt_tokens completion_tokens cache_read_tokens cache_write_tokens reasoning_tokens " +
-		"price prompt completion cache_read cache_write request markup amount list_amount currency billing_mode"
+		"price prompt completion cache_read cache_write request markup amount list_amount currency billing_mode note"
 	if got := strings.Join(memberNames(m.Body), " "); got != want {
 		t.Errorf("BILL-6\ngot  %s\nwant %s", got, want)
 	}
