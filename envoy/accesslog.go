@@ -6,9 +6,11 @@ import (
 	accesslogv3 "github.com/envoyproxy/go-control-plane/envoy/config/accesslog/v3"
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	grpclogv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/access_loggers/grpc/v3"
+	hcmv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
 	matcherv3 "github.com/envoyproxy/go-control-plane/envoy/type/matcher/v3"
 	"google.golang.org/protobuf/types/known/wrapperspb"
 
+	"github.com/shunt-gateway/shunt/catalog"
 	"github.com/shunt-gateway/shunt/envoy/names"
 )
 
@@ -30,6 +32,16 @@ func accessLog(filter *accesslogv3.AccessLogFilter) []*accesslogv3.AccessLog {
 			AdditionalResponseHeadersToLog: []string{"retry-after", "retry-after-ms", names.HeaderProvider, names.HeaderOutcome},
 		})},
 	}}
+}
+
+// heartbeats has a request that is under way reported again and again, so that one
+// that streams for hours is known to be alive (BILL-1).
+func heartbeats(c *catalog.Catalog) *hcmv3.HttpConnectionManager_HcmAccessLogOptions {
+	every := c.Billing.Durability.Heartbeat()
+	if every <= 0 {
+		return nil
+	}
+	return &hcmv3.HttpConnectionManager_HcmAccessLogOptions{AccessLogFlushInterval: duration(every)}
 }
 
 // failed keeps attempts that did not end in a 2xx answer: the request's own

@@ -68,6 +68,7 @@ func connectionManager(c *catalog.Catalog, o Options) (*hcmv3.HttpConnectionMana
 			IdleTimeout: duration(10 * time.Minute),
 		},
 		AccessLog:        accessLog(quoted()),
+		AccessLogOptions: heartbeats(c),
 		LocalReplyConfig: localReplies(c),
 		ServerName:       "envoy",
 	}

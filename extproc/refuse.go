@@ -16,6 +16,9 @@ import (
 func refuse(e *policy.Error, headers ...*corev3.HeaderValueOption) *extprocv3.ProcessingResponse {
 	body := openai.NewError(e.Status, e.Code, e.Param, e.Message).JSON()
 	headers = append(headers, setHeader("content-type", "application/json"))
+	if e.Code == openai.CodeOverloaded {
+		headers = append(headers, setHeader("retry-after", strconv.Itoa(retryAfter)))
+	}
 	return &extprocv3.ProcessingResponse{Response: &extprocv3.ProcessingResponse_ImmediateResponse{
 		ImmediateResponse: &extprocv3.ImmediateResponse{
 			Status:  &typev3.HttpStatus{Code: typev3.StatusCode(e.Status)},
@@ -43,5 +46,5 @@ func (shedSession) push(*extprocv3.ProcessingRequest) (bool, error) { return tru
 
 func (shedSession) answers() []*extprocv3.ProcessingResponse {
 	e := &policy.Error{Status: 503, Code: openai.CodeOverloaded, Message: "too many requests are being decided; try again"}
-	return []*extprocv3.ProcessingResponse{refuse(e, setHeader("retry-after", strconv.Itoa(retryAfter)))}
+	return []*extprocv3.ProcessingResponse{refuse(e)}
 }

@@ -28,8 +28,12 @@ type Decider struct {
 	Prefs  prefs.Store
 	Sticky sticky.Store
 	Keyer  *sticky.Keyer
-	Now    func() time.Time
-	Rand   func() uint64
+	// Admit keeps the quote of a request that is about to be admitted, whatever
+	// crashes then (BILL-1). After an error the request is answered 503 overloaded.
+	// Nil: nothing is kept.
+	Admit func(id string, quote []byte) error
+	Now   func() time.Time
+	Rand  func() uint64
 }
 
 // requestSession decides one request.
@@ -123,7 +127,19 @@ func (d *Decider) decide(h *extprocv3.HttpHeaders, body []byte) (*routed, *polic
 	if rd.headers.explain && rd.snap.Catalog.Routing.Explain {
 		rq.explain = policy.Explain(rd.req, dec, rd.snap).Header(explainLimit)
 	}
+	if refusal := d.admit(rd.headers.id, rq.quote); refusal != nil {
+		return nil, refusal
+	}
 	return rq, nil
+}
+
+// admit makes sure that the request will be billed (BILL-1). From here on it is
+// admitted.
+func (d *Decider) admit(id string, quote []byte) *policy.Error {
+	if d.Admit == nil || d.Admit(id, quote) == nil {
+		return nil
+	}
+	return &policy.Error{Status: 503, Code: openai.CodeOverloaded, Message: "requests cannot be recorded at the moment; try again"}
 }
 
 // explainLimit bounds the explanation in a response header, in bytes.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/shunt-gateway/shunt/catalog"
@@ -34,6 +35,11 @@ type app struct {
 	state  *state.State
 	hasher *billing.Hasher // of callers
 	keyer  *sticky.Keyer   // of conversations
+
+	accounts *accounts
+	// envoyGone: nothing more will be heard of requests that are open, once what is
+	// on its way has been read.
+	envoyGone atomic.Bool
 
 	mu       sync.Mutex
 	catalog  *catalog.Catalog
@@ -73,7 +79,7 @@ func (a *app) start(ctx context.Context) (err error) {
 		return err
 	}
 	for _, part := range []func(context.Context, *catalog.Catalog) error{
-		a.publish, a.startState, a.startGRPC, a.startAPI, a.startAdmin, a.startWatch,
+		a.publish, a.startState, a.startBilling, a.startGRPC, a.startAPI, a.startAdmin, a.startWatch,
 	} {
 		if err := part(ctx, c); err != nil {
 			return err

@@ -1,26 +1,139 @@
 package main
 
 import (
+	"context"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
 	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
 	"strings"
 
 	"github.com/shunt-gateway/shunt/catalog"
+	"github.com/shunt-gateway/shunt/extproc/admission"
 	"github.com/shunt-gateway/shunt/extproc/billing"
+	"github.com/shunt-gateway/shunt/extproc/outbox"
 )
 
-// startBilling opens the sinks.
-func (a *app) startBilling(c *catalog.Catalog) (*billing.Ledger, error) {
-	var sinks []billing.Sink
-	for _, s := range c.Billing.Sinks {
-		f, err := billing.NewFileSink(s.File, a.log)
-		if err != nil {
-			return nil, environmentError{fmt.Errorf("billing.sinks: %w", err)}
-		}
-		sinks = append(sinks, f)
+// accounts are what makes every admitted request end in one event: the log of
+// admissions, the ledger that settles them, and the outbox that feeds the sinks.
+type accounts struct {
+	book   *admission.Book
+	ledger *billing.Ledger
+	keeper *admission.Keeper
+	outbox *outbox.Outbox
+	sinks  []outbox.Sink
+}
+
+// billingDir is the admission log's directory in data_dir.
+const billingDir = "billing"
+
+// startBilling opens the admission log, the sinks, and what is between them.
+func (a *app) startBilling(_ context.Context, c *catalog.Catalog) error {
+	d := c.Billing.Durability
+	dir := filepath.Join(c.DataDir, billingDir)
+	if err := makeDirs(dir); err != nil {
+		return err
 	}
-	l := billing.NewLedger(a.log, sinks...)
-	a.up("billing", l.Close)
-	return l, nil
+	name, err := outboxName(dir)
+	if err != nil {
+		return err
+	}
+	sinks, err := a.openSinks(c)
+	if err != nil {
+		return err
+	}
+	o := admission.Options{Dir: dir, Flush: d.Flush, MaxBytes: d.Outbox.MaxBytes, Log: a.log}
+	if d.Outbox.OnFull == catalog.OnFullDropOldest {
+		o.OnFull = admission.DropOldest
+	}
+	book, err := admission.Open(o)
+	if err != nil {
+		return environmentError{errors.Join(err, closeSinks(context.Background(), sinks))}
+	}
+	ledger := billing.NewLedger(a.log, book)
+	a.accounts = &accounts{
+		book: book, ledger: ledger, sinks: sinks,
+		keeper: admission.Keep(book, ledger.Unsettle, d.SettleTimeout, a.log),
+		outbox: outbox.Start(outbox.Options{
+			JS: a.state.JetStream(), Prefix: c.State.Prefix, Instance: name, Replicas: c.State.Replicas,
+			Tries: d.Outbox.Tries, Book: book, Sinks: sinks, Log: a.log,
+		}),
+	}
+	a.up("billing", func(ctx context.Context) error {
+		if a.envoyGone.Load() {
+			a.accounts.keeper.EndSilent(0)
+		}
+		return a.accounts.stop(ctx)
+	})
+	return nil
+}
+
+// stop ends billing when nobody settles any more: events first go where they can
+// go within ctx, the others stay in the log.
+func (b *accounts) stop(ctx context.Context) error {
+	b.keeper.Close()
+	return errors.Join(b.outbox.Close(ctx), closeSinks(ctx, b.sinks), b.book.Close(ctx))
+}
+
+func closeSinks(ctx context.Context, sinks []outbox.Sink) error {
+	var errs []error
+	for _, s := range sinks {
+		if err := s.Close(ctx); err != nil {
+			errs = append(errs, fmt.Errorf("sink %s: %w", s.Name, err))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// openSinks opens all sinks or none.
+func (a *app) openSinks(c *catalog.Catalog) ([]outbox.Sink, error) {
+	var sinks []outbox.Sink
+	for i, s := range c.Billing.Sinks {
+		one, err := a.openSink(s)
+		if err != nil {
+			err = fmt.Errorf("billing.sinks[%d]: %w", i, err)
+			return nil, environmentError{errors.Join(err, closeSinks(context.Background(), sinks))}
+		}
+		sinks = append(sinks, one)
+	}
+	return sinks, nil
+}
+
+func (a *app) openSink(s catalog.Sink) (outbox.Sink, error) {
+	f, err := billing.NewFileSink(s.File, a.log)
+	if err != nil {
+		return outbox.Sink{}, err
+	}
+	return outbox.Sink{Name: sinkID("file", s.File), Scope: outbox.Own, Sink: f}, nil
+}
+
+// sinkID is a sink's name in the outbox: a sink of the same kind and target finds
+// its place again, whatever else changes in the configuration.
+func sinkID(kind, target string) string {
+	sum := sha256.Sum256([]byte(target))
+	return kind + "-" + hex.EncodeToString(sum[:6])
+}
+
+// outboxName is this instance's name in NATS. It belongs to the log of admissions
+// and stays when the host gets another name.
+func outboxName(dir string) (string, error) {
+	path := filepath.Join(dir, "outbox.name")
+	name, err := os.ReadFile(path)
+	if err == nil && len(name) > 0 {
+		return strings.TrimSpace(string(name)), nil
+	}
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return "", environmentError{fmt.Errorf("read the name of the outbox: %w", err)}
+	}
+	fresh := strings.ToLower(rand.Text()[:16])
+	if err := os.WriteFile(path, []byte(fresh+"\n"), 0o600); err != nil {
+		return "", environmentError{fmt.Errorf("write the name of the outbox: %w", err)}
+	}
+	return fresh, nil
 }
 
 // sinkNames says where events go, for people.

@@ -123,6 +123,10 @@ func (a *app) reload(ctx context.Context, w *fsnotify.Watcher, watched map[strin
 		a.log.Warn("listen, admin and data_dir change with a restart only")
 		c.Listen, c.Admin, c.DataDir = old.Listen, old.Admin, old.DataDir
 	}
+	if old := a.current(); old.Billing.Durability != c.Billing.Durability {
+		a.log.Warn("billing.flush, settle_timeout and outbox change with a restart only")
+		c.Billing.Durability = old.Billing.Durability
+	}
 	if err := a.publish(ctx, c); err != nil {
 		a.log.Error("reload failed; the configuration stays as it was", "error", err)
 		return

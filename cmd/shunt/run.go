@@ -63,7 +63,9 @@ func runAll(ctx context.Context, a *app, binary runner.Binary, out io.Writer) (e
 	err = a.untilDone(ctx, ended, func() { a.announce(out, binary) })
 	stopEnvoy()
 	if !errors.Is(err, errEnvoyEnded) {
-		err = errors.Join(err, <-ended)
+		end := <-ended
+		a.envoyGone.Store(end == nil)
+		err = errors.Join(err, end)
 	}
 	return err
 }

@@ -41,10 +41,6 @@ func listenUnix(path string) (net.Listener, error) {
 
 // startGRPC serves Envoy: decisions, configuration, access log.
 func (a *app) startGRPC(ctx context.Context, c *catalog.Catalog) error {
-	ledger, err := a.startBilling(c)
-	if err != nil {
-		return err
-	}
 	l, err := listenUnix(a.place.grpc())
 	if err != nil {
 		return err
@@ -62,10 +58,12 @@ func (a *app) startGRPC(ctx context.Context, c *catalog.Catalog) error {
 		Log: a.log,
 		Decider: &extproc.Decider{
 			Live: &a.live, Source: a.source, Hasher: a.hasher, Now: time.Now, Rand: rand.Uint64,
-			Prefs: a.state.Preferences(), Sticky: a.state.Sticky(), Keyer: a.keyer,
+			Admit: a.accounts.book.Admit, Prefs: a.state.Preferences(), Sticky: a.state.Sticky(), Keyer: a.keyer,
 		},
 	})
-	accesslog.New(accesslog.Config{Request: ledger.Settle, Answered: a.answered, Log: a.log}).Register(s)
+	accesslog.New(accesslog.Config{
+		Request: a.accounts.ledger.Settle, Heard: a.accounts.book.Heard, Answered: a.answered, Log: a.log,
+	}).Register(s)
 	go func() {
 		if err := s.Serve(l); err != nil {
 			a.failed("gRPC server", err)

@@ -10,6 +10,7 @@ import (
 	"io"
 	"log/slog"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -191,7 +192,7 @@ func TestRecordedInOtherOrders(t *testing.T) {
 // moneyOf settles by way of a ledger and returns what is in every event.
 func moneyOf(t *testing.T, messages ...*accesslogv3.StreamAccessLogsMessage) string {
 	t.Helper()
-	sink := &sinkFunc{}
+	sink := &memory{}
 	ledger := billing.NewLedger(discard(), sink)
 	s := New(Config{Request: ledger.Settle, Log: discard()})
 	for _, m := range messages {
@@ -211,11 +212,17 @@ func moneyOf(t *testing.T, messages ...*accesslogv3.StreamAccessLogsMessage) str
 	return strings.Join(out, "\n")
 }
 
-type sinkFunc struct{ got []billing.Message }
+// memory is a journal that keeps the first event of each request.
+type memory struct{ got []billing.Message }
 
-func (s *sinkFunc) Deliver(_ context.Context, m billing.Message) error {
-	s.got = append(s.got, m)
-	return nil
+func (s *memory) Finish(id string, _ billing.Status, event []byte) (bool, error) {
+	if s.Known(id) {
+		return false, nil
+	}
+	s.got = append(s.got, billing.Message{ID: id, Body: event})
+	return true, nil
 }
 
-func (s *sinkFunc) Close(context.Context) error { return nil }
+func (s *memory) Known(id string) bool {
+	return slices.ContainsFunc(s.got, func(m billing.Message) bool { return m.ID == id })
+}

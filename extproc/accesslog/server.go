@@ -35,6 +35,10 @@ type Config struct {
 	// attempts of a request. It must not block, and is called from several
 	// goroutines. Nil: nobody wants to know.
 	Attempt func(requestID string, a billing.Attempt)
+	// Heard is told how far a request is that is still under way: what its record
+	// would be if it ended now, without usage. It must not block, and is called from
+	// several goroutines. Nil: nobody wants to know.
+	Heard func(requestID string, so *billing.Record)
 	// Answered is told which provider answered a conversation whose provider is to be
 	// remembered (CACHE-4). It must not block. Nil: nobody wants to know.
 	Answered func(key, provider string, at time.Time)
@@ -150,11 +154,13 @@ func (s *Server) message(ctx context.Context, m *accesslogv3.StreamAccessLogsMes
 		}
 	}
 	for _, e := range entries {
-		if e.GetCommonProperties().GetAccessLogType() != logv3.AccessLogType_DownstreamEnd {
-			continue
-		}
-		if err := s.request(ctx, e, log); err != nil {
-			errs = append(errs, err)
+		switch e.GetCommonProperties().GetAccessLogType() {
+		case logv3.AccessLogType_DownstreamPeriodic:
+			s.heard(e)
+		case logv3.AccessLogType_DownstreamEnd:
+			if err := s.request(ctx, e, log); err != nil {
+				errs = append(errs, err)
+			}
 		}
 	}
 	return errors.Join(errs...)
@@ -190,6 +196,17 @@ func (s *Server) attempt(e *logv3.HTTPAccessLogEntry, log *slog.Logger) {
 	if !s.settled.Has(id) && !s.join.add(id, a, s.cfg.Now()) {
 		log.Warn("access log: too many attempts; one is left out of its request's event", "id", id)
 	}
+}
+
+// heard takes a heartbeat. What became of the last attempt is not known yet.
+func (s *Server) heard(e *logv3.HTTPAccessLogEntry) {
+	id := e.GetRequest().GetRequestId()
+	if _, ok := quoteOf(e); !ok || id == "" || s.cfg.Heard == nil {
+		return
+	}
+	r, _ := recordOf(e) // usage comes with the end
+	r.Usage, r.Last.Outcome = billing.Usage{}, ""
+	s.cfg.Heard(id, r)
 }
 
 func (s *Server) request(ctx context.Context, e *logv3.HTTPAccessLogEntry, log *slog.Logger) error {

@@ -80,6 +80,7 @@ type Book struct {
 	done    *billing.Window
 	closed  bool
 	stats   Stats
+	dropped uint64 // highest sequence number of a published one that was given up
 	highest uint64 // sequence number that was published
 	trouble bool   // the disk refused the last write
 
@@ -194,6 +195,17 @@ func (b *Book) Finish(id string, status billing.Status, event []byte) (first boo
 	return true, nil
 }
 
+// Abandon gives an open request up: it will have no event.
+func (b *Book) Abandon(id string) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if e := b.byID[id]; e != nil && e.state == open {
+		if err := b.finishAll([]*entry{e}); err != nil {
+			b.forget(e) // until the next start
+		}
+	}
+}
+
 // Known reports whether id has its event.
 func (b *Book) Known(id string) bool {
 	b.mu.Lock()
@@ -289,6 +301,19 @@ func (b *Book) Published(id string, seq uint64) {
 	}
 }
 
+// Unpublished takes note that the outbox has lost what it had.
+func (b *Book) Unpublished() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.highest = 0
+	for el := b.lists[published].Back(); el != nil; el = b.lists[published].Back() {
+		e := el.Value.(*entry)
+		b.put(e, ready)
+		b.lists[ready].MoveToFront(e.el)
+	}
+	wake(b.some)
+}
+
 // Delivered takes note that every sink has the events up to this sequence number.
 func (b *Book) Delivered(floor uint64) error {
 	b.mu.Lock()
@@ -310,6 +335,13 @@ func (b *Book) Undelivered() (highest uint64, ok bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return b.highest, b.lists[published].Len() > 0
+}
+
+// Dropped is the highest sequence number that DropOldest gave up; 0: none.
+func (b *Book) Dropped() uint64 {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.dropped
 }
 
 // Stats returns the counts of this moment.

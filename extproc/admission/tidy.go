@@ -250,6 +250,7 @@ func (b *Book) drop(g *segment) {
 	b.stats.Dropped += uint64(len(lost))
 	ids := make([]string, 0, len(lost))
 	for _, e := range lost {
+		b.dropped = max(b.dropped, e.seq)
 		ids = append(ids, e.id)
 	}
 	b.opt.Log.Error("admission log: full; the oldest events are LOST (billing.outbox.on_full: drop_oldest)", "events", len(lost), "ids", ids)

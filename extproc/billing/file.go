@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -32,6 +33,10 @@ type FileSink struct {
 	abort   chan struct{}
 	done    chan struct{}
 	lost    int // read after done
+
+	taken    atomic.Uint64 // events that Deliver took
+	progress chan struct{} // has room for one: the writer got further
+	written  atomic.Uint64 // of those taken, written
 }
 
 const (
@@ -50,7 +55,7 @@ func NewFileSink(path string, log *slog.Logger) (*FileSink, error) {
 func newFileSink(path string, log *slog.Logger, open opener) (*FileSink, error) {
 	s := &FileSink{
 		log: log, path: path, out: &lineFile{path: path, open: open}, queue: make(chan Message, fileQueue),
-		closing: make(chan struct{}), abort: make(chan struct{}), done: make(chan struct{}),
+		progress: make(chan struct{}, 1), closing: make(chan struct{}), abort: make(chan struct{}), done: make(chan struct{}),
 	}
 	if err := s.out.ready(); err != nil {
 		return nil, fmt.Errorf("billing: file sink: %w", err)
@@ -68,17 +73,37 @@ func (s *FileSink) Deliver(ctx context.Context, m Message) error {
 	}
 	select {
 	case s.queue <- m:
+		s.taken.Add(1)
 		return nil
 	default:
 	}
 	select {
 	case s.queue <- m:
+		s.taken.Add(1)
 		return nil
 	case <-s.closing:
 		return ErrClosed
 	case <-ctx.Done():
 		return fmt.Errorf("billing: file sink %s is full: %w", s.path, ctx.Err())
 	}
+}
+
+// Flush implements Flusher: it waits until all that was delivered by the caller is
+// in the file. It is for one goroutine at a time.
+func (s *FileSink) Flush(ctx context.Context) error {
+	want := s.taken.Load()
+	for s.written.Load() < want {
+		select {
+		case <-s.progress:
+		case <-s.done:
+			if s.written.Load() < want {
+				return ErrClosed
+			}
+		case <-ctx.Done():
+			return fmt.Errorf("billing: file sink %s: %w", s.path, ctx.Err())
+		}
+	}
+	return nil
 }
 
 // Close implements Sink.
@@ -126,7 +151,13 @@ func (s *FileSink) run() {
 				more = false
 			}
 		}
-		s.write(buf, ids)
+		if s.write(buf, ids) {
+			s.written.Add(uint64(len(ids)))
+			select {
+			case s.progress <- struct{}{}:
+			default:
+			}
+		}
 	}
 	if err := s.out.close(); err != nil {
 		s.log.Error("billing: file sink", "path", s.path, "error", err)
@@ -135,8 +166,9 @@ func (s *FileSink) run() {
 
 func appendLine(dst []byte, m Message) []byte { return append(append(dst, m.Body...), '\n') }
 
-// write tries until all of buf is written, or the sink has to give up.
-func (s *FileSink) write(buf []byte, ids []string) {
+// write tries until all of buf is written, or the sink has to give up: then it is
+// false.
+func (s *FileSink) write(buf []byte, ids []string) bool {
 	pause, failures := firstPause, 0
 	for {
 		rest, err := s.out.write(buf)
@@ -144,7 +176,7 @@ func (s *FileSink) write(buf []byte, ids []string) {
 			if failures > 0 {
 				s.log.Warn("billing: file sink writes again", "path", s.path, "failures", failures)
 			}
-			return
+			return true
 		}
 		buf = rest
 		failures++
@@ -157,7 +189,7 @@ func (s *FileSink) write(buf []byte, ids []string) {
 			lost := ids[len(ids)-bytes.Count(buf, []byte{'\n'}):]
 			s.lost += len(lost)
 			s.log.Error("billing: file sink gives up; events lost", "path", s.path, "ids", lost, "error", err)
-			return
+			return false
 		}
 		pause = min(2*pause, longestWait)
 	}

@@ -3,8 +3,8 @@ package billing
 import (
 	"context"
 	"errors"
-	"fmt"
 	"log/slog"
+	"time"
 )
 
 // Message is one event on its way to a sink: a CloudEvent's JSON, without a newline
@@ -42,64 +42,76 @@ var ErrRefused = errors.New("billing: sink refuses the event")
 // ErrClosed is what Deliver answers after Close.
 var ErrClosed = errors.New("billing: sink is closed")
 
-// DefaultWindow is how many ids a Ledger remembers: an hour at 18 requests a
-// second, and about 10 MB.
+// DefaultWindow is how many ids of requests that are done with are remembered: an
+// hour at 18 requests a second, and about 10 MB.
 const DefaultWindow = 65_536
 
-// Ledger settles requests and hands each one's event, once, to every sink.
+// Journal keeps the event of each request until every sink has it. admission.Book
+// is one.
+type Journal interface {
+	// Finish makes event the request's, if it has none: the first is final, and first
+	// says whether this one is it. An error means that it is not kept.
+	Finish(id string, status Status, event []byte) (first bool, err error)
+	// Known reports whether the request has its event.
+	Known(id string) bool
+}
+
+// Ledger settles requests: it makes each one's event and puts it into the journal,
+// once (BILL-1).
 type Ledger struct {
-	log   *slog.Logger
-	seen  *Window
-	sinks []Sink
+	log       *slog.Logger
+	journal   Journal
+	estimator *Estimator
 }
 
-// NewLedger returns a Ledger that delivers to sinks in this order.
-func NewLedger(log *slog.Logger, sinks ...Sink) *Ledger {
-	return &Ledger{log: log, seen: NewWindow(DefaultWindow), sinks: sinks}
+// NewLedger returns a Ledger that writes to j.
+func NewLedger(log *slog.Logger, j Journal) *Ledger {
+	return &Ledger{log: log, journal: j, estimator: NewEstimator()}
 }
 
-// Settle makes the request's event and delivers it. A request whose id was settled
-// before is passed over (BILL-1: delivering it twice does not bill twice). An error
-// means that a sink did not take the event; it is logged here, and the same request
-// may be settled again.
-func (l *Ledger) Settle(ctx context.Context, q *Quote, r *Record) error {
-	if !l.seen.Add(q.ID) {
-		l.log.Warn("billing: request settled before; its second report is passed over", "id", q.ID)
+// Settle makes the request's event out of what Envoy reported. A request that has
+// its event is passed over, also where that event says unsettled: the first event is
+// final. An error means that the event is not kept; it is logged here, and the same
+// request may be settled again.
+func (l *Ledger) Settle(_ context.Context, q *Quote, r *Record) error {
+	if l.journal.Known(q.ID) {
+		l.late(q.ID)
 		return nil
 	}
-	e := Settle(q, r)
+	e := l.estimator.Settle(q, r)
 	if e.Data.Price == nil && e.Data.Usage.Source != None {
 		l.log.Warn("billing: price unknown; charged 0", "id", q.ID, "model", string(e.Data.Model), "provider", string(e.Data.Provider))
 	}
-	err := l.deliver(ctx, &e)
+	return l.keep(&e)
+}
+
+// Unsettle makes the event of a request of which nothing more will be heard. last
+// is the last that was; nil: nothing ever was.
+func (l *Ledger) Unsettle(quote string, last *Record, at time.Time) error {
+	q, err := ParseQuote(quote)
 	if err != nil {
-		l.seen.Remove(q.ID)
-		l.log.Error("billing: event not delivered", "id", q.ID, "error", err)
+		l.log.Error("billing: an admitted request is not billed: its quote cannot be read", "error", err)
+		return err
+	}
+	e := SettleUnknown(q, last, at)
+	l.log.Warn("billing: nothing more was heard of a request; its event says unsettled", "id", q.ID, "model", string(e.Data.Model))
+	return l.keep(&e)
+}
+
+func (l *Ledger) keep(e *Event) error {
+	m, err := e.Message()
+	if err == nil {
+		var first bool
+		if first, err = l.journal.Finish(e.ID, e.Data.Status, m.Body); err == nil && !first {
+			l.late(e.ID)
+		}
+	}
+	if err != nil {
+		l.log.Error("billing: event not kept", "id", e.ID, "error", err)
 	}
 	return err
 }
 
-func (l *Ledger) deliver(ctx context.Context, e *Event) error {
-	m, err := e.Message()
-	if err != nil {
-		return err
-	}
-	var errs []error
-	for i, s := range l.sinks {
-		if err := s.Deliver(ctx, m); err != nil {
-			errs = append(errs, fmt.Errorf("sink %d: %w", i+1, err))
-		}
-	}
-	return errors.Join(errs...)
-}
-
-// Close closes every sink. Nothing may call Settle any more.
-func (l *Ledger) Close(ctx context.Context) error {
-	var errs []error
-	for i, s := range l.sinks {
-		if err := s.Close(ctx); err != nil {
-			errs = append(errs, fmt.Errorf("sink %d: %w", i+1, err))
-		}
-	}
-	return errors.Join(errs...)
+func (l *Ledger) late(id string) {
+	l.log.Warn("billing: request has its event; a later report of it is passed over", "id", id)
 }

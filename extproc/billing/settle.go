@@ -21,11 +21,18 @@ func settle(q *Quote, r *Record, served *Offer, ratio Ratio) Event {
 	return e
 }
 
-// SettleUnknown makes the event of a request that was admitted and of which
-// nothing was heard until at: status unsettled, nothing charged.
-func SettleUnknown(q *Quote, at time.Time) Event {
-	started, ended := span(q, &Record{Start: at})
-	return q.event(started, ended, Unsettled, nil)
+// SettleUnknown makes the event of a request that was admitted and of whose end
+// nothing was heard until at: status unsettled, nothing charged. last is what was
+// heard of it while it was under way, nil if nothing was.
+func SettleUnknown(q *Quote, last *Record, at time.Time) Event {
+	if last == nil {
+		started, ended := span(q, &Record{Start: at})
+		return q.event(started, ended, Unsettled, nil)
+	}
+	started, ended := span(q, last)
+	e := q.event(started, ended, Unsettled, q.served(last))
+	e.Data.Attempts = q.attempts(last)
+	return e
 }
 
 // statusOf: a request is completed when a 2xx answer came to its end. An error

@@ -76,7 +76,7 @@ func run(t *testing.T, input string) string {
 			e := Settle(q, &r)
 			out = append(out, show(t, &e, args["show"]))
 		case "unknown":
-			e := SettleUnknown(q, admitted.Add(time.Hour))
+			e := SettleUnknown(q, nil, admitted.Add(time.Hour))
 			out = append(out, show(t, &e, args["show"]))
 		default:
 			t.Fatalf("unknown verb in %q", line)

@@ -1,0 +1,74 @@
+package admission
+
+import (
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/shunt-gateway/shunt/extproc/billing"
+)
+
+// Keeper ends what nobody else ends: an open request of which nothing was heard for
+// the settle timeout gets its event.
+type Keeper struct {
+	book     *Book
+	unsettle func(quote string, last *billing.Record, at time.Time) error
+	timeout  time.Duration
+	log      *slog.Logger
+
+	stop chan struct{}
+	once sync.Once
+	wg   sync.WaitGroup
+}
+
+const (
+	keeperBatch = 256
+	keeperLooks = 8 // times within a timeout
+)
+
+// Keep starts a Keeper. unsettle makes a request's event and puts it into the book.
+func Keep(b *Book, unsettle func(quote string, last *billing.Record, at time.Time) error, timeout time.Duration, log *slog.Logger) *Keeper {
+	k := &Keeper{book: b, unsettle: unsettle, timeout: timeout, log: log, stop: make(chan struct{})}
+	k.wg.Go(k.work)
+	return k
+}
+
+func (k *Keeper) work() {
+	tick := time.NewTicker(max(k.timeout/keeperLooks, time.Millisecond))
+	defer tick.Stop()
+	for {
+		select {
+		case <-k.stop:
+			return
+		case <-tick.C:
+			k.EndSilent(k.timeout)
+		}
+	}
+}
+
+// EndSilent ends every open request of which nothing was heard for so long. 0 is
+// all of them: for when it is known that nothing will be heard any more.
+func (k *Keeper) EndSilent(long time.Duration) {
+	for {
+		silent, err := k.book.Silent(long, keeperBatch)
+		if err != nil {
+			k.log.Error("admission log", "error", err)
+		}
+		for _, r := range silent {
+			if err := k.unsettle(r.Quote, r.Last, time.Now()); err != nil {
+				// It has been logged. Trying again would end in the same way.
+				k.log.Error("admission log: an admitted request has no event", "id", r.ID, "error", err, "quote", r.Quote)
+				k.book.Abandon(r.ID)
+			}
+		}
+		if len(silent) < keeperBatch {
+			return
+		}
+	}
+}
+
+// Close ends the Keeper; open requests stay open.
+func (k *Keeper) Close() {
+	k.once.Do(func() { close(k.stop) })
+	k.wg.Wait()
+}

@@ -1,0 +1,243 @@
+package outbox
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/shunt-gateway/shunt/extproc/billing"
+)
+
+const (
+	workerBatch = 256              // events that a sink has in hand at most
+	ackWait     = 30 * time.Second // after that NATS offers an event again
+	keepAlive   = 10 * time.Second // how often it is told that we are at it
+	lately      = 4096             // ids that a worker knows it has delivered
+	group       = "feeder"         // of the instances that share a sink, one is it
+)
+
+// worker empties the stream into one sink.
+type worker struct {
+	opt     *Options
+	sink    Sink
+	durable string
+	done    *billing.Window
+
+	delivered, retries, dead, backlog atomic.Uint64
+	failing                           atomic.Bool
+}
+
+func newWorker(o *Options, s Sink) *worker {
+	w := &worker{opt: o, sink: s, durable: "all-" + s.Name, done: billing.NewWindow(lately)}
+	if s.Scope == Own {
+		w.durable = o.Instance + "-" + s.Name
+	}
+	return w
+}
+
+func (w *worker) stats() SinkStats {
+	return SinkStats{
+		Name: w.sink.Name, Delivered: w.delivered.Load(), Retries: w.retries.Load(), Dead: w.dead.Load(),
+		Backlog: w.backlog.Load(), Failing: w.failing.Load(),
+	}
+}
+
+func (w *worker) setup(ctx context.Context) error {
+	c := jetstream.ConsumerConfig{
+		Durable: w.durable, Description: "shunt: sink " + w.sink.Name,
+		AckPolicy: jetstream.AckExplicitPolicy, AckWait: ackWait, MaxAckPending: workerBatch, MaxDeliver: -1,
+		FilterSubject: w.opt.subject(),
+	}
+	if w.sink.Scope == All {
+		c.FilterSubject = w.opt.subjects() + "*"
+		c.PriorityPolicy, c.PriorityGroups, c.PinnedTTL = jetstream.PriorityPolicyPinned, []string{group}, ackWait
+	}
+	if _, err := w.opt.JS.CreateOrUpdateConsumer(ctx, w.opt.stream(), c); err != nil {
+		return fmt.Errorf("make the consumer %s: %w", w.durable, err)
+	}
+	return nil
+}
+
+// run delivers until ctx ends.
+func (w *worker) run(ctx context.Context) {
+	var p pause
+	for ctx.Err() == nil {
+		if err := w.consume(ctx); err != nil && ctx.Err() == nil {
+			w.opt.Log.Warn("billing: a sink is cut off from NATS", "sink", w.sink.Name, "error", err)
+		}
+		p.wait(ctx, natsPause)
+	}
+}
+
+func (w *worker) consume(ctx context.Context) error {
+	begin, cancel := context.WithTimeout(ctx, natsTimeout)
+	defer cancel()
+	if err := w.setup(begin); err != nil {
+		return err
+	}
+	if w.sink.Scope == Own {
+		// What an earlier process had in hand comes again at once and in order. A NATS
+		// before 2.14 cannot; there it comes after ackWait.
+		_, _ = w.opt.JS.ResetConsumer(begin, w.opt.stream(), w.durable)
+	}
+	c, err := w.opt.JS.Consumer(begin, w.opt.stream(), w.durable)
+	if err != nil {
+		return err
+	}
+	in := make(chan jetstream.Msg, 4*workerBatch)
+	opts := []jetstream.PullConsumeOpt{jetstream.PullMaxMessages(workerBatch)}
+	if w.sink.Scope == All {
+		opts = append(opts, jetstream.PullPriorityGroup(group))
+	}
+	consuming, err := c.Consume(func(m jetstream.Msg) {
+		select {
+		case in <- m:
+		default: // it comes again
+		}
+	}, opts...)
+	if err != nil {
+		return err
+	}
+	defer consuming.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-consuming.Closed():
+			return errors.New("the subscription ended")
+		case m := <-in:
+			w.deliver(ctx, gather(m, in))
+		}
+	}
+}
+
+func gather(first jetstream.Msg, in <-chan jetstream.Msg) []jetstream.Msg {
+	batch := []jetstream.Msg{first}
+	for len(batch) < workerBatch {
+		select {
+		case m := <-in:
+			batch = append(batch, m)
+		default:
+			return batch
+		}
+	}
+	return batch
+}
+
+// deliver hands a batch to the sink, in order, and acknowledges what the sink keeps.
+// When ctx ends first, the rest comes again after the next start.
+func (w *worker) deliver(ctx context.Context, batch []jetstream.Msg) {
+	stop := w.keepAlive(batch)
+	defer stop()
+	settled := make([]jetstream.Msg, 0, len(batch))
+	for _, m := range batch {
+		if !w.done.Has(idOf(m)) && !w.one(ctx, m) {
+			break
+		}
+		settled = append(settled, m)
+	}
+	if f, ok := w.sink.Sink.(billing.Flusher); ok {
+		var p pause
+		for err := f.Flush(ctx); err != nil; err = f.Flush(ctx) {
+			w.failed(idOf(batch[0]), err)
+			if errors.Is(err, billing.ErrClosed) || !p.wait(ctx, longestPause) {
+				return
+			}
+		}
+	}
+	for _, m := range settled {
+		w.done.Add(idOf(m))
+		if err := m.Ack(); err != nil {
+			w.opt.Log.Warn("billing: cannot acknowledge", "sink", w.sink.Name, "error", err)
+		}
+	}
+}
+
+// one hands an event to the sink until the sink has it, or to the dead letters. It
+// is false if ctx ended first.
+func (w *worker) one(ctx context.Context, m jetstream.Msg) bool {
+	var p pause
+	for tries := 1; ; tries++ {
+		err := w.sink.Deliver(ctx, billing.Message{ID: idOf(m), Body: m.Data()})
+		if err == nil {
+			w.delivered.Add(1)
+			if w.failing.Swap(false) {
+				w.opt.Log.Warn("billing: sink takes events again", "sink", w.sink.Name)
+			}
+			return true
+		}
+		if ctx.Err() != nil || errors.Is(err, billing.ErrClosed) {
+			return false
+		}
+		w.failed(idOf(m), err)
+		if (tries >= w.opt.Tries || errors.Is(err, billing.ErrRefused)) && w.bury(ctx, m, tries, err) {
+			return true
+		}
+		if !p.wait(ctx, longestPause) {
+			return false
+		}
+	}
+}
+
+func (w *worker) failed(id string, err error) {
+	w.retries.Add(1)
+	if !w.failing.Swap(true) {
+		w.opt.Log.Error("billing: sink does not take an event; it is tried again", "sink", w.sink.Name, "id", id, "error", err)
+	}
+}
+
+// Headers of a dead letter.
+const (
+	headerSink  = "Shunt-Sink"
+	headerTries = "Shunt-Tries"
+	headerError = "Shunt-Error"
+)
+
+// bury puts an event to the dead letters and reports whether it is there.
+func (w *worker) bury(ctx context.Context, m jetstream.Msg, tries int, cause error) bool {
+	ctx, cancel := context.WithTimeout(ctx, natsTimeout)
+	defer cancel()
+	dead := nats.NewMsg(w.opt.deadSubjects() + w.durable)
+	dead.Data = m.Data()
+	dead.Header.Set(headerSink, w.sink.Name)
+	dead.Header.Set(headerTries, strconv.Itoa(tries))
+	dead.Header.Set(headerError, strings.Join(strings.Fields(cause.Error()), " "))
+	if _, err := w.opt.JS.PublishMsg(ctx, dead, jetstream.WithMsgID(idOf(m)+"@"+w.durable)); err != nil {
+		w.opt.Log.Error("billing: cannot write to the dead letters; the sink is tried on", "sink", w.sink.Name, "id", idOf(m), "error", err)
+		return false
+	}
+	w.dead.Add(1)
+	w.opt.Log.Error("billing: sink did not take an event; it is a dead letter now", "sink", w.sink.Name, "id", idOf(m), "tries", tries, "stream", w.opt.deadStream(), "error", cause)
+	return true
+}
+
+// keepAlive tells NATS that a batch is being worked at, until stop is called.
+func (w *worker) keepAlive(batch []jetstream.Msg) (stop func()) {
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		tick := time.NewTicker(keepAlive)
+		defer tick.Stop()
+		for {
+			select {
+			case <-ctx.Done():
+				return
+			case <-tick.C:
+				for _, m := range batch {
+					_ = m.InProgress() // one that was missed comes again, and is known
+				}
+			}
+		}
+	}()
+	return func() { cancel(); <-done }
+}
+
+func idOf(m jetstream.Msg) string { return m.Headers().Get(jetstream.MsgIDHeader) }
