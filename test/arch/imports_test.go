@@ -26,6 +26,7 @@ var mayImport = map[string][]string{
 	"extproc/billing":    {"catalog", "policy/..."},
 	"extproc/admission":  {"extproc/billing"},
 	"extproc/outbox":     {"extproc/admission", "extproc/billing"},
+	"extproc/state":      {"catalog", "policy/..."},
 	"extproc/accesslog":  {"catalog", "policy/...", "extproc/billing", "envoy/names"},
 	// openai: the one place that writes error bodies (API-6).
 	"extproc/api":  {"catalog", "policy/...", "extproc/openai"},
