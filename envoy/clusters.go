@@ -41,18 +41,28 @@ func clusters(c *catalog.Catalog, o Options) ([]Named, error) {
 	return out, nil
 }
 
+// boundless is more than any body (catalog's largest limits.body is 1 GiB) and the most
+// that HTTP/2 takes for a window.
+const boundless = 1<<31 - 1
+
 // SidecarCluster is shunt's own gRPC server. It stands in the bootstrap, because
 // ADS itself comes over it.
+//
+// Its buffers have no high-water mark that a body could reach. Envoy 1.40 dies of a
+// null pointer when ext_proc as an upstream filter gets to one before the connection to
+// the provider is there: a body of 4.5 MB at its second attempt was enough. Bodies are
+// bounded by limits.body, and their number by what shunt takes on (SEC-4).
 func SidecarCluster(o Options) *clusterv3.Cluster {
 	cl := pipeCluster(names.ClusterExtProc, o.Socket)
+	cl.PerConnectionBufferLimitBytes = u32(boundless)
 	cl.TypedExtensionProtocolOptions = protocolOptions(&httpv3.HttpProtocolOptions{
 		UpstreamProtocolOptions: &httpv3.HttpProtocolOptions_ExplicitHttpConfig_{
 			ExplicitHttpConfig: &httpv3.HttpProtocolOptions_ExplicitHttpConfig{
 				ProtocolConfig: &httpv3.HttpProtocolOptions_ExplicitHttpConfig_Http2ProtocolOptions{
 					Http2ProtocolOptions: &corev3.Http2ProtocolOptions{
-						// A 32 MiB body must not wait for 64 KiB windows.
-						InitialStreamWindowSize:     u32(4 << 20),
-						InitialConnectionWindowSize: u32(16 << 20),
+						// The first is also the high-water mark of what is sent.
+						InitialStreamWindowSize:     u32(boundless),
+						InitialConnectionWindowSize: u32(boundless),
 					},
 				},
 			},

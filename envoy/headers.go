@@ -53,7 +53,7 @@ func toProvider(c *catalog.Catalog) []*mutationv3.HeaderMutation {
 	gone := []string{
 		"authorization", "proxy-authorization", "x-api-key", "api-key", "openai-organization", "openai-project",
 		"cookie", "accept-encoding",
-		"forwarded", "via", "x-real-ip", "x-client-ip", "true-client-ip", "cf-connecting-ip", "fastly-client-ip",
+		"forwarded", "via", "te", "trailer", "x-real-ip", "x-client-ip", "true-client-ip", "cf-connecting-ip", "fastly-client-ip",
 		names.HeaderProvider, names.HeaderVariant, names.HeaderBillingMode, names.HeaderExplainAsked,
 	}
 	gone = append(gone, identityHeaders(c)...)

@@ -14,6 +14,11 @@ import (
 	"github.com/shunt-gateway/shunt/envoy/names"
 )
 
+// bufferLimit is what Envoy may hold of one request or answer: a body of the greatest
+// size after shunt has rewritten it for an upstream model of any name, or a provider's
+// refusal that is to be replaced (API-6).
+func bufferLimit(c *catalog.Catalog) uint32 { return uint32(max(c.Limits.Body, 4<<20) + 64<<10) }
+
 func listener(c *catalog.Catalog, o Options) (*listenerv3.Listener, error) {
 	host, portText, err := net.SplitHostPort(c.Listen)
 	if err != nil {
@@ -33,7 +38,7 @@ func listener(c *catalog.Catalog, o Options) (*listenerv3.Listener, error) {
 	return &listenerv3.Listener{
 		Name:                          names.Listener,
 		Address:                       socket(host, uint32(port)),
-		PerConnectionBufferLimitBytes: u32(uint32(c.Limits.Body)),
+		PerConnectionBufferLimitBytes: u32(bufferLimit(c)),
 		FilterChains: []*listenerv3.FilterChain{{
 			Filters: []*listenerv3.Filter{{
 				Name:       "envoy.filters.network.http_connection_manager",

@@ -40,7 +40,7 @@ func localErrors(c *catalog.Catalog) []apiError {
 			message: "the routing service did not answer; try again", headers: retrySoon},
 		{when: details("jwt_authn"), status: 401, kind: "authentication_error", code: "invalid_token",
 			message: "the token in the authorization header is not valid or has expired"},
-		{when: details("request_headers_too_large"), status: 431, kind: "invalid_request_error", code: "headers_too_large",
+		{when: "response.code == 431", status: 431, kind: "invalid_request_error", code: "headers_too_large",
 			message: "the request headers are too large"},
 		{when: "response.code == 408", status: 408, kind: "invalid_request_error", code: "request_timeout",
 			message: "the request was not complete in time"},

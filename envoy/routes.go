@@ -19,7 +19,7 @@ import (
 func routes(c *catalog.Catalog) *routev3.RouteConfiguration {
 	host := &routev3.VirtualHost{
 		Name: "shunt", Domains: []string{"*"},
-		RequestBodyBufferLimit:     wrapperspb.UInt64(uint64(c.Limits.Body)),
+		RequestBodyBufferLimit:     wrapperspb.UInt64(uint64(bufferLimit(c))),
 		IncludeRequestAttemptCount: true,
 	}
 	host.Routes = append(host.Routes, decidedRoutes(c)...)

@@ -90,7 +90,7 @@ func timedCluster(c *catalog.Catalog, p *catalog.Provider) *clusterv3.Cluster {
 func timedListener(c *catalog.Catalog, providers []*catalog.Provider) *listenerv3.Listener {
 	host := &routev3.VirtualHost{
 		Name: names.TimedListener, Domains: []string{"*"},
-		RequestBodyBufferLimit:     wrapperspb.UInt64(uint64(c.Limits.Body)),
+		RequestBodyBufferLimit:     wrapperspb.UInt64(uint64(bufferLimit(c))),
 		IncludeRequestAttemptCount: true, // 1: the retry filter behind here is skipped
 	}
 	for _, p := range providers {
@@ -112,7 +112,7 @@ func timedListener(c *catalog.Catalog, providers []*catalog.Provider) *listenerv
 	return &listenerv3.Listener{
 		Name:                          names.TimedListener,
 		ListenerSpecifier:             &listenerv3.Listener_InternalListener{InternalListener: &listenerv3.Listener_InternalListenerConfig{}},
-		PerConnectionBufferLimitBytes: u32(uint32(c.Limits.Body)),
+		PerConnectionBufferLimitBytes: u32(bufferLimit(c)),
 		FilterChains: []*listenerv3.FilterChain{{Filters: []*listenerv3.Filter{{
 			Name:       "envoy.filters.network.http_connection_manager",
 			ConfigType: &listenerv3.Filter_TypedConfig{TypedConfig: pack(manager)},

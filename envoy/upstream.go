@@ -60,7 +60,7 @@ func upstreamProtocol(e catalog.Endpoint, filters []*hcmv3.HttpFilter) *httpv3.H
 func upstreamFilters(c *catalog.Catalog, p *catalog.Provider, o Options) []*hcmv3.HttpFilter {
 	f := []*hcmv3.HttpFilter{
 		retryFilter(c),
-		headerMutation(toProvider(c), fromProvider(p.Slug)),
+		headerMutation(toProvider(c), fromProvider(p.Slug), allTrailers()...),
 	}
 	if !p.APIKey.IsZero() {
 		f = append(f, credentials(p, o))
@@ -68,10 +68,23 @@ func upstreamFilters(c *catalog.Catalog, p *catalog.Provider, o Options) []*hcmv
 	return append(f, httpFilter("envoy.filters.http.upstream_codec", pack(&upstreamcodecv3.UpstreamCodec{})))
 }
 
-func headerMutation(request, response []*mutationv3.HeaderMutation) *hcmv3.HttpFilter {
+func headerMutation(request, response []*mutationv3.HeaderMutation, trailers ...*mutationv3.HeaderMutation) *hcmv3.HttpFilter {
 	return httpFilter("envoy.filters.http.header_mutation", pack(&headermutv3.HeaderMutation{
-		Mutations: &headermutv3.Mutations{RequestMutations: request, ResponseMutations: response},
+		Mutations: &headermutv3.Mutations{
+			RequestMutations: request, ResponseMutations: response,
+			RequestTrailersMutations: trailers, ResponseTrailersMutations: trailers,
+		},
 	}))
+}
+
+// allTrailers removes every trailer: no API has one, and each could be a way around
+// what is done about headers (SEC-1).
+func allTrailers() []*mutationv3.HeaderMutation {
+	return []*mutationv3.HeaderMutation{{Action: &mutationv3.HeaderMutation_RemoveOnMatch_{
+		RemoveOnMatch: &mutationv3.HeaderMutation_RemoveOnMatch{KeyMatcher: &matcherv3.StringMatcher{
+			MatchPattern: &matcherv3.StringMatcher_SafeRegex{SafeRegex: &matcherv3.RegexMatcher{Regex: ".+"}},
+		}},
+	}}}
 }
 
 func credentials(p *catalog.Provider, o Options) *hcmv3.HttpFilter {

@@ -256,20 +256,32 @@ func TestNonsense(t *testing.T) {
 }
 
 // A body in several messages is put together; each message gets its answer.
-func TestChunkedBodyAndTrailers(t *testing.T) {
-	in := []*extprocv3.ProcessingRequest{
+func TestChunkedBody(t *testing.T) {
+	out, err := process(t, testServer(testDecider(t, testCatalog)), "",
 		requestHeaders(false, ":path", "/v1/chat/completions"),
-		requestBody(`{"model":`, false), requestBody(`"m"}`, false),
-		{Request: &extprocv3.ProcessingRequest_RequestTrailers{RequestTrailers: &extprocv3.HttpTrailers{}}},
-	}
-	out, err := process(t, testServer(testDecider(t, testCatalog)), "", in...)
-	if err != nil || len(out) != 4 {
+		requestBody(`{"model":`, false), requestBody(`"m"}`, true))
+	if err != nil || len(out) != 3 {
 		t.Fatalf("got %d answers, %v", len(out), err)
 	}
 	if !out[1].GetRequestBody().GetResponse().GetBodyMutation().GetClearBody() ||
-		string(out[2].GetRequestBody().GetResponse().GetBodyMutation().GetBody()) != `{"model":"up/alpha"}` ||
-		out[3].GetRequestTrailers() == nil {
+		string(out[2].GetRequestBody().GetResponse().GetBodyMutation().GetBody()) != `{"model":"up/alpha"}` {
 		t.Errorf("answers: %v", out)
+	}
+}
+
+// Trailers are refused, whether Envoy sends them or holds them back.
+func TestTrailers(t *testing.T) {
+	head := requestHeaders(false, ":path", "/v1/chat/completions")
+	trailers := &extprocv3.ProcessingRequest{Request: &extprocv3.ProcessingRequest_RequestTrailers{RequestTrailers: &extprocv3.HttpTrailers{}}}
+	for name, in := range map[string][]*extprocv3.ProcessingRequest{
+		"held back":     {head, requestBody(`{"model":"m"} `, false)},
+		"after a body":  {head, requestBody(`{"model":`, false), trailers},
+		"after no body": {head, trailers},
+	} {
+		out, err := process(t, testServer(testDecider(t, testCatalog)), "", in...)
+		if err != nil || len(out) != 1 || out[0].GetImmediateResponse().GetStatus().GetCode() != 400 {
+			t.Errorf("%s: got %v, %v", name, out, err)
+		}
 	}
 }
 

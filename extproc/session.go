@@ -48,6 +48,10 @@ func (s *requestSession) push(m *extprocv3.ProcessingRequest) (bool, error) {
 	if err != nil || !complete {
 		return false, err
 	}
+	if s.in.trailers {
+		s.out = []*extprocv3.ProcessingResponse{refuse(errTrailers)}
+		return true, nil
+	}
 	rq, refusal := s.decider.decide(s.in.headers, s.in.body)
 	if refusal != nil {
 		s.out = []*extprocv3.ProcessingResponse{refuse(refusal)}
@@ -56,6 +60,8 @@ func (s *requestSession) push(m *extprocv3.ProcessingRequest) (bool, error) {
 	s.out = s.in.answer(rq.head(), rq.body)
 	return true, nil
 }
+
+var errTrailers = &policy.Error{Status: 400, Code: "bad_request", Message: "the request has trailers, which this API does not take"}
 
 func (s *requestSession) answers() []*extprocv3.ProcessingResponse { return s.out }
 

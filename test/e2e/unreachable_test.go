@@ -8,8 +8,10 @@ import (
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/pem"
+	"io"
 	"math/big"
 	"net"
+	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
@@ -171,9 +173,45 @@ func (l *lab) wantTLS(t *testing.T, slug string) {
 	}
 	p.on(slug, status(401))
 	p.chat(pin).wantError(t, 502, "provider_error", "")
+	l.wantTrailers(t, slug)
 	t.Run("BILL-7 streams", func(t *testing.T) {
 		rapid.Check(t, func(rt *rapid.T) { p.checkCutAt(rt, slug) })
 	})
+}
+
+// wantTrailers checks that trailers of an answer, which HTTP/2 may have, do no harm and
+// stay behind.
+func (l *lab) wantTrailers(t *testing.T, slug string) {
+	t.Helper()
+	p := l.probe(t)
+	for body, kind := range map[string]string{
+		`{"id":1}`: "application/json", sse("\n", chunkRole, chunkUsage, done): "text/event-stream", "x": "text/plain",
+	} {
+		p.on(slug, func(w http.ResponseWriter, r *http.Request) {
+			w.Header().Set("trailer", "x-shunt-outcome, set-cookie")
+			pieces(kind, body)(w, r)
+			w.Header().Set("x-shunt-outcome", "reset")
+			w.Header().Set("set-cookie", "a=b")
+		})
+		resp, err := http2Client().Do(newPost(t, p.URL+chatPath, p.body(`,"provider":"`+slug+`"`)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		got, err := io.ReadAll(resp.Body)
+		_ = resp.Body.Close()
+		want := body
+		if kind != "text/plain" {
+			want = strings.Replace(body, "{", `{"provider":"`+slug+`",`, 1)
+		}
+		if resp.StatusCode != 200 || err != nil || string(got) != want {
+			t.Errorf("%s with trailers: %d %q, %v; want %q", kind, resp.StatusCode, got, err, want)
+		}
+		for name := range resp.Trailer {
+			if resp.Trailer.Get(name) != "" {
+				t.Errorf("SEC-1: the client got the trailer %s", name)
+			}
+		}
+	}
 }
 
 // FALL-1: a connection that does not come about in time.
