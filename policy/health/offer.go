@@ -1,0 +1,257 @@
+package health
+
+import (
+	"time"
+
+	"github.com/shunt-gateway/shunt/catalog"
+)
+
+// offer is the state of one offer. Times are nanoseconds since 1970.
+type offer struct {
+	windows [2]*window // of streamed answers, and of whole ones; nil before the first
+	remote  []remote   // what other instances measured
+	tallies [slots]tally
+	totals  [Classes]uint64
+
+	version    uint64 // of what other instances are told: it only grows
+	coolTill   int64  // only ever grows (FALL-3)
+	sharedTill int64  // as far as the provider itself said so: other instances heed it too
+
+	probeFrom   int64 // attempts that start from here on prove the offer …
+	probingTill int64 // … until this, or until enough of them succeeded
+	proved      int32 // successes among them
+	probes      int32 // those in flight
+	strikes     uint8 // cooldowns after failures, each within a window of the last
+	limited     uint8 // 429s in a row that named no time
+
+	consecutive int32    // failures since the last success
+	inFlight    [2]int32 // of this generation, and of the one before it
+	generation  int64
+
+	model, provider int32
+	reach           party
+	dirty, unsent   bool // in Table.dirty, in Table.unsent
+}
+
+// tally counts ends in one part of the window.
+type tally struct {
+	epoch uint32
+	n     [Classes]uint32
+}
+
+// generations bound what an attempt whose end is never heard of can do: it counts as
+// in flight for one to two of them.
+const generation = int64(15 * time.Minute)
+
+func (o *offer) roll(now int64) {
+	switch g := now / generation; {
+	case g == o.generation:
+	case g == o.generation+1:
+		o.inFlight, o.generation = [2]int32{0, o.inFlight[0]}, g
+	default:
+		o.inFlight, o.generation = [2]int32{}, g
+	}
+}
+
+func (o *offer) start(started, now int64) {
+	o.roll(now)
+	if g := o.generation - started/generation; g == 0 || g == 1 {
+		o.inFlight[g]++
+	}
+	if o.probe(started) {
+		o.probes++
+	}
+}
+
+// end takes an attempt that began at started out of the generation it was counted in.
+func (o *offer) end(started, now int64) {
+	o.roll(now)
+	if g := o.generation - started/generation; (g == 0 || g == 1) && o.inFlight[g] > 0 {
+		o.inFlight[g]--
+	}
+	if o.probe(started) && o.probes > 0 {
+		o.probes--
+	}
+}
+
+// probe: an attempt that began at started proves the offer, or not.
+func (o *offer) probe(started int64) bool { return o.probeFrom <= started && started < o.probingTill }
+
+// probing: the last cooldown is over, and nothing says yet that its cause is too.
+func (o *offer) probing(now int64) bool { return o.coolTill <= now && now < o.probingTill }
+
+// reduce is what an ended attempt of class c does to its offer. cut says that our own
+// network is suspected, not the provider.
+func (o *offer) reduce(ev *Event, c Class, cfg *config, started, now int64, cut own) {
+	o.totals[c]++
+	o.tally(cfg.epoch(now)).n[c]++
+	switch {
+	case c == Succeeded:
+		o.consecutive, o.limited = 0, 0
+		o.measure(ev, cfg.epoch(now), now)
+		if o.probing(now) && o.probe(started) {
+			if o.proved++; o.proved >= int32(cfg.ProbeSuccesses) {
+				o.probingTill = now
+			}
+		}
+	case c == Limited:
+		o.limit(ev, cfg, now)
+	case c == Refused, c == NotFound:
+		if o.heeded(started, now) {
+			o.relapse(cfg.RefusalCooldown, cfg, now)
+			o.share(o.coolTill)
+		}
+	case c.failure():
+		o.consecutive++
+		if ev.RetryAfter > 0 && (ev.Status == 503 || ev.Status == 529) { // FALL-3
+			o.share(now + int64(min(ev.RetryAfter, cfg.MaxCooldown)))
+		}
+		if o.heeded(started, now) && cut != suspected && o.failing(cfg, now) {
+			o.relapse(cfg.Cooldown, cfg, now)
+			if c == Server {
+				o.share(o.coolTill)
+			}
+		}
+	}
+}
+
+// heeded: an attempt that began before the last cooldown, or ended in it, says
+// nothing that did not lead to it.
+func (o *offer) heeded(started, now int64) bool { return o.coolTill <= now && started >= o.probeFrom }
+
+// failing: the one failure of a probe is enough; else it takes several.
+func (o *offer) failing(cfg *config, now int64) bool {
+	if o.probing(now) || o.consecutive >= int32(cfg.ConsecutiveFailures) {
+		return true
+	}
+	bad, all, n := 0.0, 0.0, 0
+	for k := range o.tallies {
+		t := &o.tallies[k]
+		age := cfg.epoch(now) - t.epoch
+		if age >= slots {
+			continue
+		}
+		w := float64(ageWeight[age])
+		for c := range Classes {
+			if c != Succeeded && !c.failure() {
+				continue
+			}
+			n += int(t.n[c])
+			all += w * float64(t.n[c])
+			if c.failure() {
+				bad += w * float64(t.n[c])
+			}
+		}
+	}
+	return n >= cfg.MinRequests && bad >= cfg.ErrorRate*all
+}
+
+// relapse cools the offer down: longer each time, unless it has been well for a
+// window. Then it has to prove itself.
+func (o *offer) relapse(first time.Duration, cfg *config, now int64) {
+	if now > o.probingTill+int64(cfg.Window) {
+		o.strikes = 0
+	}
+	o.extend(now + int64(doubled(first, o.strikes, cfg.MaxCooldown)))
+	o.strikes = min(o.strikes+1, mostStrikes)
+	o.probeFrom, o.probingTill, o.proved, o.probes = o.coolTill, o.coolTill+int64(cfg.Window), 0, 0
+	o.consecutive = 0
+	o.tallies = [slots]tally{}
+}
+
+const mostStrikes = 32
+
+func doubled(d time.Duration, times uint8, limit time.Duration) time.Duration {
+	for ; times > 0 && d < limit; times-- {
+		d *= 2
+	}
+	return min(d, limit)
+}
+
+// limit is FALL-3 for 429: the time that the provider named, or one that doubles.
+// Nothing has to be proved afterwards: the provider works, it has had enough.
+func (o *offer) limit(ev *Event, cfg *config, now int64) {
+	if ev.RetryAfter > 0 {
+		o.share(now + int64(min(ev.RetryAfter, cfg.MaxCooldown)))
+		return
+	}
+	if now < o.coolTill {
+		return // of the same burst
+	}
+	o.share(now + int64(doubled(cfg.Cooldown, o.limited, cfg.MaxCooldown)))
+	o.limited = min(o.limited+1, mostStrikes)
+}
+
+// extend is FALL-3: a deadline is extended, never shortened.
+func (o *offer) extend(till int64) { o.coolTill = max(o.coolTill, till) }
+
+// share extends the deadline for all instances.
+func (o *offer) share(till int64) {
+	o.extend(till)
+	if till > o.sharedTill {
+		o.sharedTill = till
+		o.version++
+	}
+}
+
+func (o *offer) tally(epoch uint32) *tally {
+	t := &o.tallies[epoch%slots]
+	if t.epoch != epoch {
+		*t = tally{epoch: epoch}
+	}
+	return t
+}
+
+// A throughput needs some tokens, and some time for them to come in.
+const (
+	fewTokens = 16
+	shortSpan = 20 * time.Millisecond
+)
+
+// The kinds of answer: which window of an offer is meant.
+const (
+	streamed = iota
+	whole
+)
+
+// measure takes the samples of an answer. Throughput is completion tokens by the
+// time between first and last byte; where all came at once, which is how an answer
+// comes that is not streamed, by the time since the request.
+func (o *offer) measure(ev *Event, epoch uint32, now int64) {
+	first := ev.TTFT
+	kind := streamed
+	if !ev.Stream {
+		kind = whole
+		if first <= 0 {
+			first = ev.Duration
+		}
+	}
+	if first <= 0 {
+		return
+	}
+	span := ev.Duration - ev.TTFT
+	if kind == whole || span < shortSpan {
+		span = ev.Duration
+	}
+	r := -1.0
+	if ev.Tokens >= fewTokens && span > 0 {
+		r = float64(ev.Tokens) / span.Seconds()
+	}
+	if o.windows[kind] == nil {
+		o.windows[kind] = new(window)
+	}
+	o.windows[kind].sample(first.Seconds(), r, epoch, now)
+	o.version++
+}
+
+// config is catalog.Health with what follows from it.
+type config struct {
+	catalog.Health
+	slot int64 // length of a slot in ns
+}
+
+func newConfig(h catalog.Health) config {
+	return config{h, max(int64(h.Window)/slots, int64(time.Millisecond))}
+}
+
+func (c *config) epoch(now int64) uint32 { return uint32(now / c.slot) }
