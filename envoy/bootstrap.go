@@ -5,8 +5,6 @@ import (
 	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	"google.golang.org/protobuf/encoding/protojson"
-
-	"github.com/shunt-gateway/shunt/envoy/names"
 )
 
 // NodeID is how our Envoy introduces itself to the ADS server.
@@ -23,7 +21,7 @@ func Bootstrap(o Options) ([]byte, error) {
 		AdsConfig: &corev3.ApiConfigSource{
 			ApiType:             corev3.ApiConfigSource_GRPC,
 			TransportApiVersion: corev3.ApiVersion_V3,
-			GrpcServices:        []*corev3.GrpcService{grpcService(names.ClusterExtProc, 0)},
+			GrpcServices:        []*corev3.GrpcService{grpcService()},
 		},
 	}
 	return protojson.MarshalOptions{Indent: "  "}.Marshal(b)

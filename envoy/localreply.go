@@ -30,7 +30,7 @@ func details(prefix string) string {
 
 // localErrors lists Envoy's own answers from the particular to the general; the
 // first that matches is used. Answers that shunt made are already in the right
-// shape and match none: their details begin with names.LocalDetails.
+// shape and match none: their details begin with "shunt_".
 func localErrors(c *catalog.Catalog) []apiError {
 	retrySoon := []*corev3.HeaderValueOption{overwrite("retry-after", "1")}
 	return []apiError{
@@ -91,7 +91,7 @@ func celFilter(expression string) *accesslogv3.AccessLogFilter {
 }
 
 func jsonFormat(e apiError) *corev3.SubstitutionFormatString {
-	field := func(v string) *structpb.Value { return structpb.NewStringValue(v) }
+	field := structpb.NewStringValue
 	return &corev3.SubstitutionFormatString{
 		ContentType: "application/json",
 		Format: &corev3.SubstitutionFormatString_JsonFormat{JsonFormat: &structpb.Struct{Fields: map[string]*structpb.Value{

@@ -59,6 +59,7 @@ func runAll(ctx context.Context, a *app, binary runner.Binary, out io.Writer) (e
 	ended := make(chan error, 1)
 	go func() { ended <- r.Run(running) }()
 	a.ready.set(func(ctx context.Context) error { return a.envoyReady(ctx, r) })
+	defer hurryOnSecondSignal(ctx, r)()
 
 	err = a.untilDone(ctx, ended, func() { a.announce(out, binary) })
 	stopEnvoy()
@@ -68,6 +69,27 @@ func runAll(ctx context.Context, a *app, binary runner.Binary, out io.Writer) (e
 		err = errors.Join(err, end)
 	}
 	return err
+}
+
+// hurryOnSecondSignal cuts Envoy's draining short when whoever asked for the end asks
+// again. The returned function stops the watching.
+func hurryOnSecondSignal(ctx context.Context, r *runner.Runner) (stop func()) {
+	signals, done := make(chan os.Signal, 1), make(chan struct{})
+	go func() {
+		select {
+		case <-ctx.Done():
+		case <-done:
+			return
+		}
+		signal.Notify(signals, syscall.SIGINT, syscall.SIGTERM)
+		defer signal.Stop(signals)
+		select {
+		case <-signals:
+			r.Hurry()
+		case <-done:
+		}
+	}()
+	return func() { close(done) }
 }
 
 // errEnvoyEnded marks what the runner returned.
@@ -122,7 +144,7 @@ func (a *app) newRunner(binary runner.Binary) (*runner.Runner, error) {
 	}
 	return runner.New(runner.Options{
 		Binary: binary.Path, Bootstrap: bootstrap, RunDir: a.place.envoy(),
-		Listen: []string{c.Listen}, Logger: a.log.With("from", "envoy"), Env: os.Environ(),
+		Listen: []string{c.Listen}, Logger: a.log.With("from", "envoy"),
 	})
 }
 

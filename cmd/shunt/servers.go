@@ -48,7 +48,6 @@ func (a *app) startGRPC(ctx context.Context, c *catalog.Catalog) error {
 	s := grpc.NewServer(
 		grpc.MaxRecvMsgSize(int(c.Limits.Body)+1<<20),
 		grpc.NumStreamWorkers(uint32(4*runtime.GOMAXPROCS(0))),
-		grpc.SharedWriteBuffer(true),
 		grpc.InitialWindowSize(4<<20),
 		grpc.InitialConnWindowSize(16<<20),
 	)

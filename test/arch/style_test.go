@@ -8,7 +8,7 @@ import (
 	"testing"
 )
 
-// The limits of STYLE.md, for code that is not a test.
+// The limits for code that is not a test.
 const (
 	maxFileLines = 400
 	maxFuncLines = 60

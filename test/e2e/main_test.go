@@ -1,6 +1,6 @@
 // Package e2e tries to break the product from outside: a real Envoy, the shunt
 // binary, fake providers, real clients. A case's name carries the id of the rule
-// in SPEC.md that it is about.
+// that it is about.
 package e2e
 
 import (

@@ -110,7 +110,7 @@ func TestPreferencesRefused(t *testing.T) {
 		{"wrong type", `{"preferredProviders":"alpha"}`, 422, "INVALID_INPUT"},
 		{"wrong element", `{"excludedProviders":[1]}`, 422, "INVALID_INPUT"},
 		{"wrong flag", `{"enableFallback":"yes"}`, 422, "INVALID_INPUT"},
-		{"unknown field", `{"prefered":[]}`, 422, "INVALID_INPUT"},
+		{"unknown field", `{"preferredProvider":[]}`, 422, "INVALID_INPUT"},
 		{"unknown provider", `{"preferredProviders":["delta"]}`, 422, "INVALID_INPUT"},
 		{"unknown model", `{"modelOverrides":{"nope":{}}}`, 422, "INVALID_INPUT"},
 		{"nobody left", `{"excludedProviders":["gamma"]}`, 400, "INVALID_EXCLUSIONS"},
