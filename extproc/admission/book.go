@@ -84,6 +84,8 @@ type Book struct {
 	highest uint64 // sequence number that was published
 	trouble bool   // the disk refused the last write
 
+	tidying sync.Mutex // one tidies at a time; before mu
+
 	some chan struct{} // there may be ready ones
 	tidy chan struct{}
 	stop chan struct{}

@@ -164,6 +164,8 @@ func (b *Book) flush() error {
 // kept: by them a restarted process knows a report that comes twice. It takes the
 // lock by itself, never for long.
 func (b *Book) tidyUp() {
+	b.tidying.Lock()
+	defer b.tidying.Unlock()
 	for b.tidyOldest() {
 	}
 }
