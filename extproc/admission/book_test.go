@@ -70,6 +70,8 @@ func begin(t testing.TB, o Options) *Book {
 func crashed(t testing.TB, b *Book) *Book {
 	t.Helper()
 	dir := t.TempDir()
+	b.tidying.Lock()
+	defer b.tidying.Unlock()
 	if err := os.CopyFS(dir, os.DirFS(b.opt.Dir)); err != nil {
 		t.Fatal(err)
 	}
