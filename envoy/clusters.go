@@ -9,6 +9,7 @@ import (
 	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	endpointv3 "github.com/envoyproxy/go-control-plane/envoy/config/endpoint/v3"
+	hcmv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
 	httpv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/upstreams/http/v3"
 
 	"github.com/shunt-gateway/shunt/catalog"
@@ -36,7 +37,7 @@ func clusters(c *catalog.Catalog, o Options) ([]Named, error) {
 		out = append(out, timedCluster(c, p))
 	}
 	for i, p := range c.Passthrough {
-		out = append(out, passthroughCluster(names.PassthroughCluster(i), p, o))
+		out = append(out, passthroughCluster(c, names.PassthroughCluster(i), p, o))
 	}
 	return out, nil
 }
@@ -107,10 +108,10 @@ func providerCluster(c *catalog.Catalog, p *catalog.Provider, o Options) *cluste
 	return cl
 }
 
-func passthroughCluster(name string, p catalog.Passthrough, o Options) *clusterv3.Cluster {
+func passthroughCluster(c *catalog.Catalog, name string, p catalog.Passthrough, o Options) *clusterv3.Cluster {
 	cl := endpointCluster(name, p.Endpoint, o)
 	cl.ConnectTimeout = duration(5 * time.Second)
-	cl.TypedExtensionProtocolOptions = protocolOptions(upstreamProtocol(p.Endpoint, nil))
+	cl.TypedExtensionProtocolOptions = protocolOptions(upstreamProtocol(p.Endpoint, []*hcmv3.HttpFilter{headerMutation(toPassthrough(c), nil), upstreamCodec()}))
 	return cl
 }
 

@@ -38,7 +38,7 @@ func overwrite(header, format string) *corev3.HeaderValueOption {
 // an internal header is ever believed (SEC-1), and the request id is ours
 // (BILL-1).
 func sanitize(c *catalog.Catalog) *corev3.TypedExtensionConfig {
-	m := []*mutationv3.HeaderMutation{remove(names.HeaderRequestID), removePrefix("x-envoy-")}
+	m := []*mutationv3.HeaderMutation{remove(names.HeaderRequestID), remove(names.HeaderExplainAsked), removePrefix("x-envoy-")}
 	if c.Routing.Explain {
 		m = append(m, set(names.HeaderExplainAsked, "%REQ("+names.HeaderExplain+")%"))
 	}
@@ -60,6 +60,20 @@ func toProvider(c *catalog.Catalog) []*mutationv3.HeaderMutation {
 	m := []*mutationv3.HeaderMutation{removePrefix(names.Prefix), removePrefix("x-envoy-"), removePrefix("x-forwarded-")}
 	for _, h := range gone {
 		m = append(m, remove(h))
+	}
+	return m
+}
+
+// toPassthrough is what the endpoint of a passthrough path does not get to see: shunt's
+// and Envoy's own headers, and those of a trusted edge. Everything else is the client's.
+func toPassthrough(c *catalog.Catalog) []*mutationv3.HeaderMutation {
+	m := []*mutationv3.HeaderMutation{removePrefix(names.Prefix), removePrefix("x-envoy-")}
+	if t := c.Identity.Trusted; t != nil {
+		for _, h := range []string{t.User, t.Session, t.Plan, t.SecretHeader} {
+			if h != "" {
+				m = append(m, remove(h))
+			}
+		}
 	}
 	return m
 }

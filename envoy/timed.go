@@ -12,7 +12,6 @@ import (
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
 	internallistenerv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/bootstrap/internal_listener/v3"
 	routerv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/router/v3"
-	upstreamcodecv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/upstream_codec/v3"
 	hcmv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
 	httpv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/upstreams/http/v3"
 	"google.golang.org/protobuf/types/known/wrapperspb"
@@ -63,7 +62,7 @@ func timedCluster(c *catalog.Catalog, p *catalog.Provider) *clusterv3.Cluster {
 	filters := []*hcmv3.HttpFilter{
 		retryFilter(c),
 		headerMutation([]*mutationv3.HeaderMutation{set(names.HeaderTimed, p.Slug)}, nil),
-		httpFilter("envoy.filters.http.upstream_codec", pack(&upstreamcodecv3.UpstreamCodec{})),
+		upstreamCodec(),
 	}
 	return &clusterv3.Cluster{
 		Name:                 name,

@@ -65,7 +65,12 @@ func upstreamFilters(c *catalog.Catalog, p *catalog.Provider, o Options) []*hcmv
 	if !p.APIKey.IsZero() {
 		f = append(f, credentials(p, o))
 	}
-	return append(f, httpFilter("envoy.filters.http.upstream_codec", pack(&upstreamcodecv3.UpstreamCodec{})))
+	return append(f, upstreamCodec())
+}
+
+// upstreamCodec ends every chain of upstream filters.
+func upstreamCodec() *hcmv3.HttpFilter {
+	return httpFilter("envoy.filters.http.upstream_codec", pack(&upstreamcodecv3.UpstreamCodec{}))
 }
 
 func headerMutation(request, response []*mutationv3.HeaderMutation, trailers ...*mutationv3.HeaderMutation) *hcmv3.HttpFilter {

@@ -242,7 +242,7 @@ func TestUploads(t *testing.T) {
 		go func() { // longer than any timeout of shunt's: no one waits for an upload but Envoy
 			for i := 0; i < len(body); i += 1000 {
 				_, _ = io.WriteString(w, body[i:min(i+1000, len(body))])
-				time.Sleep(600 * time.Millisecond)
+				time.Sleep(600 * time.Millisecond) // the slowness that this is about
 			}
 			_ = w.Close()
 		}()

@@ -28,16 +28,18 @@ import (
 // requests, and what shunt learns from one does not move another's providers.
 type lab struct {
 	*harness.Shunt
-	fakes  []*fake
-	models int
-	taken  atomic.Int64
-	calls  calls
+	fakes   []*fake
+	options labOptions
+	models  int
+	taken   atomic.Int64
+	calls   calls
 }
 
 // labOptions change a lab.
 type labOptions struct {
 	Providers int    // default 4
 	Models    int    // default 8
+	Routing   string // settings of routing: "max_attempts: 4"
 	Extra     string // more of the configuration
 	// Each adds to the providers' configuration by slug: "timeout: {…}".
 	Each map[string]string
@@ -51,6 +53,10 @@ type labOptions struct {
 // keyless is the provider of every lab that takes no key; its base has no path.
 const keyless = "p2"
 
+// steady has health change nothing: a case's providers stand in the configured order
+// whatever other cases have made of them.
+const steady = "health: {explore: 0%, min_samples: 1000, consecutive_failures: 1000, min_requests: 1000000}"
+
 func startLab(o labOptions) (*lab, error) {
 	if o.Providers == 0 {
 		o.Providers = 4
@@ -58,7 +64,7 @@ func startLab(o labOptions) (*lab, error) {
 	if o.Models == 0 {
 		o.Models = 8
 	}
-	l := &lab{models: o.Models}
+	l := &lab{options: o, models: o.Models}
 	for i := range o.Providers {
 		f, err := startFake(fmt.Sprintf("p%d", i), o.Certs[fmt.Sprintf("p%d", i)])
 		if err != nil {
@@ -117,7 +123,11 @@ func (l *lab) yaml(o labOptions) string {
 				f.slug, f.upstream(fmt.Sprintf("m%d", n)), i+1, 2*(i+1), i+1)
 		}
 	}
-	return y.String() + o.Extra
+	y.WriteString("routing: {" + steady + ", explain: true")
+	if o.Routing != "" {
+		y.WriteString(", " + o.Routing)
+	}
+	return y.String() + "}\n" + o.Extra
 }
 
 func (l *lab) close(failed bool) error {
@@ -207,7 +217,7 @@ var sharedLab = sync.OnceValues(func() (*lab, error) {
 	if err != nil {
 		return nil, err
 	}
-	l, err := startLab(labOptions{Models: 500, Harness: harness.Options{Dir: dir}, Extra: "routing: {explain: true}\n"})
+	l, err := startLab(labOptions{Models: 500, Harness: harness.Options{Dir: dir}})
 	theLab.Store(l)
 	return l, err
 })

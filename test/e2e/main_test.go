@@ -4,8 +4,11 @@
 package e2e
 
 import (
+	"bytes"
 	"context"
+	"errors"
 	"flag"
+	"fmt"
 	"io"
 	"net/http"
 	"os"
@@ -106,4 +109,34 @@ func begin(t testing.TB, req *http.Request) (resp *http.Response, leave func()) 
 	}
 	t.Cleanup(func() { cancel(); _ = resp.Body.Close() })
 	return resp, cancel
+}
+
+func readAll(req *http.Request) string {
+	body, _ := io.ReadAll(req.Body)
+	return string(body)
+}
+
+func contextWithCancel(req *http.Request) (context.Context, context.CancelFunc) {
+	return context.WithCancel(req.Context())
+}
+
+// readUntil reads until it has seen text.
+func readUntil(r io.Reader, text string) error {
+	var seen []byte
+	buf := make([]byte, 4096)
+	for !bytes.Contains(seen, []byte(text)) {
+		n, err := r.Read(buf)
+		seen = append(seen, buf[:n]...)
+		if err != nil {
+			return fmt.Errorf("after %q: %w", seen, err)
+		}
+	}
+	return nil
+}
+
+func errOr(err error, text string) error {
+	if err != nil {
+		return err
+	}
+	return errors.New(text)
 }

@@ -26,7 +26,7 @@ func hangAfter(contentType, body string) http.HandlerFunc {
 func TestTimeouts(t *testing.T) {
 	t.Parallel()
 	l := newLab(t, labOptions{Models: 12, Each: forAll("timeout: {connect: 300ms, first_byte: 500ms, idle: 3500ms}"),
-		Extra: "routing: {max_attempts: 4}\n"})
+		Routing: "max_attempts: 4"})
 	l.checkTimeouts(t, 500*time.Millisecond, 3500*time.Millisecond, "p0 timeout 200")
 	l.checkAllHang(t)
 	l.checkChainOfHangs(t)
@@ -242,7 +242,7 @@ func TestFallbackOn(t *testing.T) {
 	} {
 		t.Run("FALL-1 "+tc.on, func(t *testing.T) {
 			t.Parallel()
-			l := newLab(t, labOptions{Models: 8, Extra: "routing: {fallback_on: " + tc.on + "}\n",
+			l := newLab(t, labOptions{Models: 8, Routing: "fallback_on: " + tc.on,
 				Each:     forAll("timeout: {first_byte: 500ms}"),
 				Endpoint: map[string]string{"p3": "http://127.0.0.1:1/v1"}})
 			for name, h := range map[string]http.HandlerFunc{

@@ -108,7 +108,7 @@ func TestUnreachable(t *testing.T) {
 		Host:    map[string]string{"p8": "localhost"},
 		Each:    map[string]string{"p5": "timeout: {connect: 300ms}"},
 		Harness: harness.Options{Env: []string{"SSL_CERT_FILE=" + ours.write(t)}},
-		Extra:   "routing: {max_attempts: 9}\n",
+		Routing: "max_attempts: 9",
 	})
 	for _, tc := range []struct{ name, slug string }{
 		{"FALL-1 connection refused", "p0"},

@@ -12,6 +12,7 @@ import (
 	"slices"
 	"sync"
 	"testing"
+	"time"
 )
 
 // Event is a billing event as a consumer reads it: by its documented names, with
@@ -23,13 +24,15 @@ type Event struct {
 	Source      string `json:"source"`
 	Subject     string `json:"subject"`
 	Data        struct {
-		API            string `json:"api"`
-		Stream         bool   `json:"stream"`
-		RequestedModel string `json:"requested_model"`
-		Model          string `json:"model"`
-		Provider       string `json:"provider"`
-		UpstreamModel  string `json:"upstream_model"`
-		Status         string `json:"status"`
+		StartedAt      time.Time `json:"started_at"`
+		EndedAt        time.Time `json:"ended_at"`
+		API            string    `json:"api"`
+		Stream         bool      `json:"stream"`
+		RequestedModel string    `json:"requested_model"`
+		Model          string    `json:"model"`
+		Provider       string    `json:"provider"`
+		UpstreamModel  string    `json:"upstream_model"`
+		Status         string    `json:"status"`
 		Decision       struct {
 			Kind    string `json:"kind"`
 			Catalog string `json:"catalog"`
