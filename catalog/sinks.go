@@ -103,8 +103,8 @@ const (
 	SASLScramSHA512
 )
 
-// Place says where the events go, for people: no two sinks of a configuration have
-// the same, and no secret is in it.
+// Place says where the events go, for people. A URL's query is not shown: there may
+// be a key in it.
 func (s *Sink) Place() string {
 	switch {
 	case s.NATS != nil:
@@ -112,7 +112,8 @@ func (s *Sink) Place() string {
 	case s.Kafka != nil:
 		return "kafka " + strings.Join(s.Kafka.Brokers, ",") + " " + s.Kafka.Topic
 	case s.HTTP != nil:
-		return s.HTTP.URL
+		base, _, _ := strings.Cut(s.HTTP.URL, "?")
+		return base
 	}
 	return s.File
 }
@@ -140,7 +141,11 @@ func (d *decoder) sinks(v value) {
 	seen := make(map[string]bool)
 	d.items(v, func(v value) {
 		s, ok := d.sink(v)
-		switch place := s.Place(); {
+		place := s.Place()
+		if s.HTTP != nil {
+			place = s.HTTP.URL
+		}
+		switch {
 		case !ok:
 		case seen[place]:
 			d.fault(v, "is in this list twice")

@@ -1,0 +1,174 @@
+package sinks
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/sasl"
+	"github.com/twmb/franz-go/pkg/sasl/plain"
+	"github.com/twmb/franz-go/pkg/sasl/scram"
+
+	"github.com/shunt-gateway/shunt/catalog"
+	"github.com/shunt-gateway/shunt/extproc/billing"
+)
+
+// kafkaSink produces one record an event: the CloudEvent in structured mode, its
+// key the subject, so that a caller's events stay in order. The producer is
+// idempotent and waits for all in-sync replicas.
+type kafkaSink struct {
+	topic  string
+	client *kgo.Client
+	log    *slog.Logger
+	pauses pauses
+
+	once    sync.Once
+	closing chan struct{}
+}
+
+// deliveryTimeout is how long the client tries by itself; after that the sink logs
+// that there is an outage, and tries on.
+const deliveryTimeout = 15 * time.Second
+
+func openKafka(cfg *catalog.KafkaSink, resolve Resolver, log *slog.Logger, timeout time.Duration) (*kafkaSink, error) {
+	opts := []kgo.Opt{
+		kgo.SeedBrokers(cfg.Brokers...), kgo.DefaultProduceTopic(cfg.Topic), kgo.ClientID("shunt"),
+		kgo.RequiredAcks(kgo.AllISRAcks()), // idempotence is the default
+		kgo.RecordDeliveryTimeout(timeout), kgo.ProduceRequestTimeout(min(timeout, 10*time.Second)),
+		kgo.AllowAutoTopicCreation(),
+	}
+	if cfg.TLS != nil {
+		t, err := tlsConfig(cfg.TLS)
+		if err != nil {
+			return nil, err
+		}
+		if t == nil {
+			t = &tls.Config{MinVersion: tls.VersionTLS12}
+		}
+		opts = append(opts, kgo.DialTLSConfig(t))
+	}
+	if cfg.SASL != nil {
+		opts = append(opts, kgo.SASL(mechanism(cfg.SASL, resolve)))
+	}
+	client, err := kgo.NewClient(opts...)
+	if err != nil {
+		return nil, err
+	}
+	return &kafkaSink{topic: cfg.Topic, client: client, log: log, pauses: usualPauses, closing: make(chan struct{})}, nil
+}
+
+// mechanism asks for the password at every connection.
+func mechanism(s *catalog.SASL, resolve Resolver) sasl.Mechanism {
+	user := s.User
+	scrammed := func(context.Context) (scram.Auth, error) {
+		password, err := resolve(s.Password)
+		return scram.Auth{User: user, Pass: password}, err
+	}
+	switch s.Mechanism {
+	case catalog.SASLScramSHA256:
+		return scram.Sha256(scrammed)
+	case catalog.SASLScramSHA512:
+		return scram.Sha512(scrammed)
+	}
+	return plain.Plain(func(context.Context) (plain.Auth, error) {
+		password, err := resolve(s.Password)
+		return plain.Auth{User: user, Pass: password}, err
+	})
+}
+
+// Deliver implements billing.Sink.
+func (s *kafkaSink) Deliver(ctx context.Context, m billing.Message) error { return one(ctx, s, m) }
+
+// Close implements billing.Sink.
+func (s *kafkaSink) Close(context.Context) error {
+	s.once.Do(func() {
+		close(s.closing)
+		s.client.Close()
+	})
+	return nil
+}
+
+// DeliverAll implements billing.Batcher.
+func (s *kafkaSink) DeliverAll(ctx context.Context, ms []billing.Message) []error {
+	errs := make([]error, len(ms))
+	left := make([]int, len(ms))
+	for i := range left {
+		left[i] = i
+	}
+	err := persist(ctx, s.closing, s.pauses, s.log, func() (time.Duration, error) {
+		select {
+		case <-s.closing:
+			return 0, billing.ErrClosed
+		default:
+		}
+		records := make([]*kgo.Record, len(left))
+		for i, n := range left {
+			records[i] = s.record(&ms[n])
+		}
+		var again []int
+		var outage error
+		results := s.client.ProduceSync(ctx, records...)
+		byRecord := make(map[*kgo.Record]error, len(results))
+		for _, r := range results {
+			byRecord[r.Record] = r.Err
+		}
+		for i, n := range left {
+			errs[n] = sortKafka(ctx, byRecord[records[i]])
+			if errors.Is(errs[n], errOutage) {
+				again, outage = append(again, n), errs[n]
+			}
+		}
+		left = again
+		return 0, outage
+	})
+	for _, n := range left {
+		errs[n] = err
+	}
+	for _, err := range errs {
+		if err != nil {
+			return errs
+		}
+	}
+	return nil
+}
+
+func (s *kafkaSink) record(m *billing.Message) *kgo.Record {
+	r := &kgo.Record{
+		Topic: s.topic, Value: m.Body,
+		Headers: []kgo.RecordHeader{
+			{Key: "content-type", Value: []byte(typeOne)},
+			{Key: "ce_id", Value: []byte(m.ID)},
+			{Key: "ce_source", Value: []byte(attribute(m, "source"))},
+			{Key: "ce_type", Value: []byte(attribute(m, "type"))},
+		},
+	}
+	if subject := attribute(m, "subject"); subject != "" {
+		r.Key = []byte(subject)
+	}
+	return r
+}
+
+// sortKafka says with which of the package's errors one of Kafka's goes: a record
+// that no broker would take is refused; everything else is an outage, a topic that
+// is missing and a password that is wrong included, for they can be mended without
+// losing an event.
+func sortKafka(ctx context.Context, err error) error {
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, kgo.ErrClientClosed):
+		return billing.ErrClosed
+	case ctx.Err() != nil:
+		return fmt.Errorf("produce: %w", ctx.Err())
+	case errors.Is(err, kerr.MessageTooLarge), errors.Is(err, kerr.InvalidRecord), errors.Is(err, kerr.RecordListTooLarge),
+		errors.Is(err, kerr.CorruptMessage), errors.Is(err, kerr.InvalidTimestamp):
+		return fmt.Errorf("%w: %w", billing.ErrRefused, err)
+	}
+	return fmt.Errorf("%w: %w", errOutage, err)
+}

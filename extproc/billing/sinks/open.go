@@ -1,0 +1,135 @@
+package sinks
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"os"
+	"time"
+
+	"github.com/tidwall/gjson"
+
+	"github.com/shunt-gateway/shunt/catalog"
+	"github.com/shunt-gateway/shunt/extproc/billing"
+)
+
+// Resolver returns the secret itself.
+type Resolver func(catalog.Secret) (string, error)
+
+// Open starts the sink that the configuration describes. A receiver that cannot be
+// reached is no error: deliveries wait for it. Close must be called.
+func Open(s *catalog.Sink, resolve Resolver, log *slog.Logger) (billing.Batcher, error) {
+	var out billing.Batcher
+	var err error
+	log = log.With("sink", s.Place())
+	switch {
+	case s.NATS != nil:
+		out, err = openNATS(s.NATS, resolve, log)
+	case s.Kafka != nil:
+		out, err = openKafka(s.Kafka, resolve, log, deliveryTimeout)
+	case s.HTTP != nil:
+		out, err = openHTTP(s.HTTP, resolve, log)
+	default:
+		out, err = openFile(s, log)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("billing: sink %s: %w", s.Place(), err)
+	}
+	return out, nil
+}
+
+// one is Deliver by DeliverAll.
+func one(ctx context.Context, s billing.Batcher, m billing.Message) error {
+	if errs := s.DeliverAll(ctx, []billing.Message{m}); errs != nil {
+		return errs[0]
+	}
+	return nil
+}
+
+// all is the same error for n messages.
+func all(n int, err error) []error {
+	if err == nil {
+		return nil
+	}
+	errs := make([]error, n)
+	for i := range errs {
+		errs[i] = err
+	}
+	return errs
+}
+
+// attribute reads a CloudEvents attribute off an event; "" if it has none.
+func attribute(m *billing.Message, name string) string {
+	return gjson.GetBytes(m.Body, name).String()
+}
+
+// dedupeID is what names an event at receivers that drop what they know.
+func dedupeID(m *billing.Message) string { return attribute(m, "source") + "/" + m.ID }
+
+// tlsConfig reads the files; nil where nothing is set, so that each client has its
+// own defaults.
+func tlsConfig(t *catalog.ClientTLS) (*tls.Config, error) {
+	if *t == (catalog.ClientTLS{}) {
+		return nil, nil
+	}
+	c := &tls.Config{MinVersion: tls.VersionTLS12}
+	if t.CA != "" {
+		pem, err := os.ReadFile(t.CA)
+		if err != nil {
+			return nil, fmt.Errorf("tls.ca: %w", err)
+		}
+		c.RootCAs = x509.NewCertPool()
+		if !c.RootCAs.AppendCertsFromPEM(pem) {
+			return nil, fmt.Errorf("tls.ca: no certificate in %s", t.CA)
+		}
+	}
+	if t.Cert != "" {
+		cert, err := tls.LoadX509KeyPair(t.Cert, t.Key)
+		if err != nil {
+			return nil, fmt.Errorf("tls.cert: %w", err)
+		}
+		c.Certificates = []tls.Certificate{cert}
+	}
+	return c, nil
+}
+
+// pauses are the bounds of waits between two tries.
+type pauses struct{ first, longest time.Duration }
+
+var usualPauses = pauses{first: 100 * time.Millisecond, longest: 30 * time.Second}
+
+// outage is wrapped by errors that say that the receiver is away, not that it
+// dislikes an event.
+var errOutage = errors.New("receiver is away")
+
+// persist calls deliver until it has another outcome than an outage. closing ends
+// the wait, as ctx does. least is how long to wait at least, if deliver knows.
+func persist(ctx context.Context, closing <-chan struct{}, p pauses, log *slog.Logger, deliver func() (least time.Duration, err error)) error {
+	for failures, pause := 0, p.first; ; failures++ {
+		least, err := deliver()
+		switch {
+		case err == nil && failures > 0:
+			log.Warn("billing: sink delivers again", "failures", failures)
+			return nil
+		case !errors.Is(err, errOutage):
+			return err
+		case failures == 0:
+			log.Error("billing: sink cannot deliver; it goes on trying", "error", err)
+		}
+		timer := time.NewTimer(max(least, pause/2+rand.N(pause/2+1)))
+		select {
+		case <-timer.C:
+		case <-closing:
+			timer.Stop()
+			return fmt.Errorf("%w: %w", billing.ErrClosed, err)
+		case <-ctx.Done():
+			timer.Stop()
+			return fmt.Errorf("%w: %w", ctx.Err(), err)
+		}
+		pause = min(2*pause, p.longest)
+	}
+}
