@@ -40,14 +40,35 @@ func (b *Outbox) raiseFloor(ctx context.Context) {
 	if err == nil {
 		err = b.purge(ctx, max(floor, b.opt.Book.Dropped()))
 	}
+	if gone(err) {
+		if stop := b.lost.Load(); stop != nil {
+			(*stop)(err)
+		}
+		return
+	}
 	if err != nil && ctx.Err() == nil {
 		b.opt.Log.Warn("billing: cannot tell what the sinks have", "error", err)
 	}
 }
 
+// errLost: the stream does not reach as far as what was published to it.
+var errLost = errors.New("NATS has lost events")
+
+// gone reports that NATS is there and what was made in it is not.
+func gone(err error) bool {
+	return errors.Is(err, errLost) || errors.Is(err, jetstream.ErrStreamNotFound) || errors.Is(err, jetstream.ErrConsumerNotFound)
+}
+
 // floor is the sequence number up to which every sink has everything. highest was
 // published before, so a consumer with nothing left has it.
 func (b *Outbox) floor(ctx context.Context, highest uint64) (uint64, error) {
+	info, err := b.info(ctx)
+	if err != nil {
+		return 0, err
+	}
+	if info.State.LastSeq < highest {
+		return 0, errLost
+	}
 	floor := highest
 	var errs []error
 	for _, w := range b.workers {

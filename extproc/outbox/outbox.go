@@ -71,6 +71,7 @@ type Outbox struct {
 	stop    context.CancelFunc
 	wg      sync.WaitGroup
 	started sync.Once
+	lost    atomic.Pointer[context.CancelCauseFunc] // has the publisher look at NATS anew
 }
 
 type counters struct {

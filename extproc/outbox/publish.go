@@ -31,7 +31,13 @@ func (b *Outbox) publish(ctx context.Context) {
 			p.reset()
 			b.stats.connected.Store(true)
 			b.started.Do(b.startWorkers)
-			err = b.fill(ctx)
+			filling, stop := context.WithCancelCause(ctx)
+			b.lost.Store(&stop)
+			err = b.fill(filling)
+			if cause := context.Cause(filling); cause != nil {
+				err = cause
+			}
+			stop(nil)
 			b.stats.connected.Store(false)
 		}
 		if ctx.Err() != nil {

@@ -1,0 +1,374 @@
+package outbox
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"os"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats-server/v2/server"
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+	"go.uber.org/goleak"
+
+	"github.com/shunt-gateway/shunt/extproc/admission"
+	"github.com/shunt-gateway/shunt/extproc/billing"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// patience bounds every wait; it is never an expectation.
+const patience = 60 * time.Second
+
+// engine is a NATS that can go away and come back.
+type engine struct {
+	t    testing.TB
+	dir  string
+	port int
+	srv  *server.Server
+	js   jetstream.JetStream
+	conn *nats.Conn
+}
+
+func newEngine(t testing.TB) *engine {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	e := &engine{t: t, dir: t.TempDir(), port: l.Addr().(*net.TCPAddr).Port}
+	if err := l.Close(); err != nil {
+		t.Fatal(err)
+	}
+	e.conn, err = nats.Connect(fmt.Sprintf("nats://127.0.0.1:%d", e.port), nats.RetryOnFailedConnect(true),
+		nats.MaxReconnects(-1), nats.ReconnectWait(20*time.Millisecond), nats.ReconnectBufSize(-1))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if e.js, err = jetstream.New(e.conn, jetstream.WithPublishAsyncTimeout(time.Second)); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { e.conn.Close(); e.stop() })
+	return e
+}
+
+func (e *engine) start() *engine {
+	e.t.Helper()
+	var err error
+	e.srv, err = server.NewServer(&server.Options{
+		Host: "127.0.0.1", Port: e.port, JetStream: true, StoreDir: e.dir, NoSigs: true, NoLog: true,
+	})
+	if err != nil {
+		e.t.Fatal(err)
+	}
+	e.srv.Start()
+	if !e.srv.ReadyForConnections(patience) {
+		e.t.Fatal("NATS does not start")
+	}
+	return e
+}
+
+func (e *engine) stop() {
+	if e.srv != nil {
+		e.srv.Shutdown()
+		e.srv.WaitForShutdown()
+		e.srv = nil
+	}
+}
+
+// messages is how many a stream has.
+func (e *engine) messages(stream string) uint64 {
+	s, err := e.js.Stream(e.t.Context(), stream)
+	if err != nil {
+		return 0
+	}
+	return s.CachedInfo().State.Msgs
+}
+
+// memory is a sink; fail decides what it says to an event.
+type memory struct {
+	mu   sync.Mutex
+	got  []string
+	fail func(id string) error
+}
+
+func (s *memory) Deliver(_ context.Context, m billing.Message) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if string(m.Body) != "event of "+m.ID {
+		return fmt.Errorf("%s has the body %q", m.ID, m.Body)
+	}
+	if s.fail != nil {
+		if err := s.fail(m.ID); err != nil {
+			return err
+		}
+	}
+	s.got = append(s.got, m.ID)
+	return nil
+}
+
+func (s *memory) Close(context.Context) error { return nil }
+
+func (s *memory) ids() []string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Clone(s.got)
+}
+
+func (s *memory) setFail(f func(string) error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.fail = f
+}
+
+func newBook(t testing.TB, dir string) *admission.Book {
+	t.Helper()
+	b, err := admission.Open(admission.Options{Dir: dir, Log: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := b.Close(context.Background()); err != nil {
+			t.Error(err)
+		}
+	})
+	return b
+}
+
+// begin starts an Outbox that ends with the test, if not before.
+func begin(t testing.TB, e *engine, b *admission.Book, name string, sinks ...Sink) *Outbox {
+	t.Helper()
+	o := Start(Options{
+		JS: e.js, Prefix: "test", Instance: name, Tries: 3, Book: b, Sinks: sinks, Log: slog.New(slog.DiscardHandler),
+	})
+	t.Cleanup(func() { halt(t, o) })
+	return o
+}
+
+// halt ends an Outbox as it is.
+func halt(t testing.TB, o *Outbox) {
+	t.Helper()
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	if err := o.Close(ctx); err != nil {
+		t.Error(err)
+	}
+}
+
+func finish(t testing.TB, b *admission.Book, from, to int) (ids []string) {
+	t.Helper()
+	for i := from; i < to; i++ {
+		id := fmt.Sprintf("id%04d", i)
+		if first, err := b.Finish(id, billing.Completed, []byte("event of "+id)); err != nil || !first {
+			t.Fatalf("%s: %v, %v", id, first, err)
+		}
+		ids = append(ids, id)
+	}
+	return ids
+}
+
+func eventually(t testing.TB, what string, f func() bool) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	tick := time.NewTicker(5 * time.Millisecond)
+	defer tick.Stop()
+	for !f() {
+		select {
+		case <-ctx.Done():
+			t.Fatalf("not within %v: %s", patience, what)
+		case <-tick.C:
+		}
+	}
+}
+
+func empty(b *admission.Book) bool {
+	s := b.Stats()
+	return s.Ready == 0 && s.Published == 0
+}
+
+func TestEverySinkGetsEveryEventInOrder(t *testing.T) {
+	e := newEngine(t).start()
+	b := newBook(t, t.TempDir())
+	one, two := &memory{}, &memory{}
+	o := begin(t, e, b, "a", Sink{"one", Own, one}, Sink{"two", All, two})
+	want := finish(t, b, 0, 1000)
+	eventually(t, "everything is delivered", func() bool { return empty(b) })
+	if !slices.Equal(one.ids(), want) || !slices.Equal(two.ids(), want) {
+		t.Errorf("%d and %d events of %d, in this order", len(one.ids()), len(two.ids()), len(want))
+	}
+	eventually(t, "the stream is emptied", func() bool { return e.messages("test_billing_events") == 0 })
+	if s := o.Stats(); s.Published != 1000 || s.Sinks[0].Delivered != 1000 || !s.Connected {
+		t.Errorf("%+v", s)
+	}
+}
+
+func TestDeadSinkHoldsNobodyUp(t *testing.T) {
+	e := newEngine(t).start()
+	b := newBook(t, t.TempDir())
+	down := errors.New("down")
+	good, bad := &memory{}, &memory{fail: func(string) error { return down }}
+	o := begin(t, e, b, "a", Sink{"bad", Own, bad}, Sink{"good", Own, good})
+	o.opt.Tries = 1 << 30
+	want := finish(t, b, 0, 600)
+	eventually(t, "the good sink has everything", func() bool { return slices.Equal(good.ids(), want) })
+	if empty(b) {
+		t.Error("the log let go of what the bad sink does not have")
+	}
+	eventually(t, "the backlog shows", func() bool { s := o.Stats().Sinks[0]; return s.Backlog == 600 && s.Failing })
+	bad.setFail(nil)
+	eventually(t, "the bad sink has everything", func() bool { return slices.Equal(bad.ids(), want) })
+	eventually(t, "the log lets go", func() bool { return empty(b) })
+}
+
+func TestDeadLetters(t *testing.T) {
+	e := newEngine(t).start()
+	b := newBook(t, t.TempDir())
+	sink := &memory{fail: func(id string) error {
+		switch id {
+		case "id0001":
+			return errors.New("poison\nof two lines")
+		case "id0003":
+			return fmt.Errorf("too large: %w", billing.ErrRefused)
+		}
+		return nil
+	}}
+	o := begin(t, e, b, "a", Sink{"s", Own, sink})
+	finish(t, b, 0, 5)
+	eventually(t, "everything is somewhere", func() bool { return empty(b) })
+	if got := sink.ids(); !slices.Equal(got, []string{"id0000", "id0002", "id0004"}) {
+		t.Errorf("delivered %v", got)
+	}
+	s, err := e.js.Stream(t.Context(), "test_billing_dead")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, want := range [][3]string{{"event of id0001", "3", "poison of two lines"}, {"event of id0003", "1", "too large: billing: sink refuses the event"}} {
+		m, err := s.GetMsg(t.Context(), uint64(i+1))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := [3]string{string(m.Data), m.Header.Get(headerTries), m.Header.Get(headerError)}; got != want || m.Header.Get(headerSink) != "s" {
+			t.Errorf("dead letter %q, want %q", got, want)
+		}
+	}
+	if st := o.Stats().Sinks[0]; st.Dead != 2 || st.Retries != 4 {
+		t.Errorf("%+v", st)
+	}
+}
+
+// NATS is not there at first, goes away in between, and comes back with nothing.
+func TestNATSComesAndGoes(t *testing.T) {
+	e := newEngine(t)
+	b := newBook(t, t.TempDir())
+	sink := &memory{}
+	begin(t, e, b, "a", Sink{"s", Own, sink})
+	want := finish(t, b, 0, 10)
+	e.start()
+	eventually(t, "the first ten", func() bool { return slices.Equal(sink.ids(), want) && empty(b) })
+	e.stop()
+	want = append(want, finish(t, b, 10, 20)...)
+	e.start()
+	eventually(t, "the next ten", func() bool { return slices.Equal(sink.ids(), want) && empty(b) })
+
+	sink.setFail(func(string) error { return errors.New("down") })
+	want = append(want, finish(t, b, 20, 30)...)
+	eventually(t, "they are published", func() bool { return b.Stats().Published == 10 })
+	e.stop()
+	e.dir = t.TempDir()
+	sink.setFail(nil)
+	e.start()
+	eventually(t, "the last ten, though NATS has lost them", func() bool {
+		got := sink.ids()
+		slices.Sort(got)
+		return slices.Equal(slices.Compact(got), want)
+	})
+	eventually(t, "the log lets go", func() bool { return empty(b) })
+}
+
+// What a killed process had published is not published again, and what it had not
+// delivered is delivered by the next.
+func TestCrash(t *testing.T) {
+	e := newEngine(t).start()
+	dir := t.TempDir()
+	b := newBook(t, dir)
+	good, bad := &memory{}, &memory{fail: func(string) error { return errors.New("down") }}
+	o := begin(t, e, b, "a", Sink{"good", Own, good}, Sink{"bad", Own, bad})
+	want := finish(t, b, 0, 100)
+	eventually(t, "the good sink has everything", func() bool { return len(good.ids()) == 100 })
+	halt(t, o)
+	after := t.TempDir()
+	if err := os.CopyFS(after, os.DirFS(dir)); err != nil {
+		t.Fatal(err)
+	}
+	again := newBook(t, after)
+	want = append(want, finish(t, again, 100, 110)...)
+	bad.setFail(nil)
+	o = begin(t, e, again, "a", Sink{"good", Own, good}, Sink{"bad", Own, bad})
+	eventually(t, "everything is delivered", func() bool { return empty(again) })
+	if !slices.Equal(bad.ids(), want) || !slices.Equal(good.ids(), want) {
+		t.Errorf("good: %v\nbad: %v", good.ids(), bad.ids())
+	}
+	if s := o.Stats(); s.Published != 10 {
+		t.Errorf("%d were published by the second process, want 10", s.Published)
+	}
+}
+
+// Two instances are told of the end of the same request.
+func TestTwoInstancesSettleTheSame(t *testing.T) {
+	e := newEngine(t).start()
+	a, b := newBook(t, t.TempDir()), newBook(t, t.TempDir())
+	shared := &memory{}
+	begin(t, e, a, "a", Sink{"s", All, shared})
+	begin(t, e, b, "b", Sink{"s", All, shared})
+	finish(t, a, 0, 50)
+	finish(t, b, 25, 75)
+	eventually(t, "everything is delivered", func() bool { return empty(a) && empty(b) })
+	got := shared.ids()
+	slices.Sort(got)
+	if len(got) != 75 || len(slices.Compact(got)) != 75 {
+		t.Errorf("%d events", len(got))
+	}
+}
+
+func TestNoSinks(t *testing.T) {
+	b := newBook(t, t.TempDir())
+	begin(t, newEngine(t), b, "a")
+	finish(t, b, 0, 10)
+	eventually(t, "the log lets go", func() bool { return empty(b) })
+}
+
+// Close delivers what it can.
+func TestCloseDrains(t *testing.T) {
+	e := newEngine(t).start()
+	b := newBook(t, t.TempDir())
+	sink := &memory{}
+	o := begin(t, e, b, "a", Sink{"s", Own, sink})
+	want := finish(t, b, 0, 500)
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	if err := o.Close(ctx); err != nil || !slices.Equal(sink.ids(), want) || !empty(b) {
+		t.Errorf("%d of %d delivered, %v", len(sink.ids()), len(want), err)
+	}
+}
+
+// A sink that is no longer configured leaves nothing behind.
+func TestRemovedSink(t *testing.T) {
+	e := newEngine(t).start()
+	b := newBook(t, t.TempDir())
+	o := begin(t, e, b, "a", Sink{"old", Own, &memory{}})
+	finish(t, b, 0, 3)
+	eventually(t, "everything is delivered", func() bool { return empty(b) })
+	halt(t, o)
+	begin(t, e, b, "a", Sink{"new", Own, &memory{}})
+	eventually(t, "the consumer is gone", func() bool {
+		_, err := e.js.Consumer(t.Context(), "test_billing_events", "a-old")
+		return errors.Is(err, jetstream.ErrConsumerNotFound)
+	})
+}
