@@ -27,14 +27,14 @@ func wide(t testing.TB, n int) *policy.Snapshot {
 		}
 	}
 	c := parse(t, "wide.yaml", b.String())
-	snap := &policy.Snapshot{Catalog: c, Health: make([]policy.OfferHealth, len(c.Offers()))}
-	for i := range snap.Health {
-		snap.Health[i] = policy.OfferHealth{TTFT: time.Duration(100+i*17%90) * time.Millisecond, Throughput: float64(20 + i*13%70)}
+	health := make([]policy.OfferHealth, len(c.Offers()))
+	for i := range health {
+		health[i] = policy.OfferHealth{TTFT: time.Duration(100+i*17%90) * time.Millisecond, Throughput: float64(20 + i*13%70)}
 		if i%9 == 0 {
-			snap.Health[i].CoolingTill = noon.Add(time.Second)
+			health[i].CoolingTill = noon.Add(time.Second)
 		}
 	}
-	return snap
+	return &policy.Snapshot{Catalog: c, Health: policy.NewHealth(health)}
 }
 
 // shapes are requests that take different ways through Decide.
@@ -98,10 +98,8 @@ func BenchmarkDecide(b *testing.B) {
 			snap := wide(b, max(n, 3))
 			snap.Catalog.Models[0].Offers = snap.Catalog.Models[0].Offers[:n]
 			snap.Catalog.Models[1].Offers = snap.Catalog.Models[1].Offers[:n]
-			for _, o := range snap.Catalog.Offers() {
-				if n == 1 {
-					snap.Health[o.Index].CoolingTill = time.Time{}
-				}
+			if n == 1 {
+				snap.Health = nil
 			}
 			req := request(b, snap.Catalog, i)
 			b.Run(fmt.Sprintf("%s/offers=%d", s.name, n), func(b *testing.B) {

@@ -8,13 +8,14 @@ import (
 )
 
 // Decide ranks the offers for req. The same arguments give the same decision
-// (SEL-16). req comes from Read with snap's catalog. The random value is not read:
-// nothing here is left to chance so far.
+// (SEL-16). req comes from Read with snap's catalog. rnd, evenly distributed, says
+// which requests explore an offer that little is known of, or try one that has yet
+// to prove itself; with 0 none does.
 //
 // Where no offer of any model can serve, the error says which input is to blame,
 // and the decision, without attempts, why each offer was left out.
-func Decide(req *Request, snap *Snapshot, now time.Time, _ uint64) (*Decision, *Error) {
-	d := newDecider(req, snap, now)
+func Decide(req *Request, snap *Snapshot, now time.Time, rnd uint64) (*Decision, *Error) {
+	d := newDecider(req, snap, now, chance(rnd))
 	offers := len(req.Model.Offers)
 	for _, m := range req.Models {
 		offers += len(m.Offers)
@@ -29,6 +30,9 @@ func Decide(req *Request, snap *Snapshot, now time.Time, _ uint64) (*Decision, *
 	primary := d.candidates(req.Model, dec)
 	if len(primary.entries) == 0 && d.limitReason != BeyondMaxAttempts {
 		d.limit = 0 // a fallback model is a fallback too
+	}
+	if len(primary.entries) > 1 {
+		d.explore(&primary)
 	}
 	d.emit(&primary, dec)
 	d.fallBack(req.Models, dec)
@@ -45,6 +49,7 @@ type decider struct {
 	req    *Request
 	snap   *Snapshot
 	now    time.Time
+	chance chance
 	offers []*catalog.Offer // of the catalog, by Offer.Index
 
 	sort         catalog.Sort
@@ -60,10 +65,10 @@ type decider struct {
 // defaultMaxAttempts stands in for a catalog without routing.max_attempts.
 const defaultMaxAttempts = 6
 
-func newDecider(req *Request, snap *Snapshot, now time.Time) *decider {
+func newDecider(req *Request, snap *Snapshot, now time.Time, rnd chance) *decider {
 	c, routing := &req.controls, &snap.Catalog.Routing
 	d := &decider{
-		req: req, snap: snap, now: now, offers: snap.Catalog.Offers(),
+		req: req, snap: snap, now: now, chance: rnd, offers: snap.Catalog.Offers(),
 		unpricedLast: c.capped(),
 		limit:        routing.MaxAttempts,
 		limitReason:  BeyondMaxAttempts,
@@ -126,7 +131,9 @@ func (d *decider) emit(m *candidates, dec *Decision) {
 	d.selectFirst(m.entries, n)
 	for i := range m.entries[:n] {
 		e := &m.entries[i]
-		dec.Attempts = append(dec.Attempts, Attempt{Offer: d.offers[e.offer], Reason: e.reason, Cooling: e.cooling()})
+		dec.Attempts = append(dec.Attempts, Attempt{
+			Offer: d.offers[e.offer], Reason: e.reason, Cooling: e.cooling(), Missed: e.verdict == misses,
+		})
 	}
 	for i := range m.entries[n:] {
 		dec.Left = append(dec.Left, LeftOut{d.offers[m.entries[n+i].offer], d.limitReason})

@@ -35,6 +35,7 @@ type Row struct {
 	Throughput *Metric `json:"throughput,omitempty"` // completion tokens per second
 	Why        string  `json:"why"`
 	Cooling    bool    `json:"cooling,omitempty"`
+	Missed     bool    `json:"misses_preference,omitempty"` // a preferred latency or throughput
 }
 
 // LeftRow is one offer that is not tried.
@@ -72,12 +73,12 @@ func Explain(req *Request, dec *Decision, snap *Snapshot) *Explanation {
 		o := a.Offer
 		row := Row{
 			Rank: i + 1, Model: o.Model.ID, Provider: o.Provider.Slug, Upstream: o.Upstream,
-			Why: a.Reason.String(), Cooling: a.Cooling,
+			Why: a.Reason.String(), Cooling: a.Cooling, Missed: a.Missed,
 		}
 		if o.Price != nil {
 			row.Price = &Rates{o.Price.Prompt.String(), o.Price.Completion.String()}
 		}
-		h := snap.health(o)
+		h := snap.Health.At(o.Index)
 		ttft, throughput := measured(o, h)
 		if ttft > 0 {
 			row.TTFT = &Metric{float64(ttft) / float64(time.Millisecond), h.TTFT <= 0}
@@ -171,10 +172,14 @@ func (m *Metric) text(format string) string {
 }
 
 func (r *Row) why() string {
-	if r.Cooling {
-		return r.Why + "; cooling down"
+	why := r.Why
+	if r.Missed {
+		why += "; misses a preferred latency or throughput"
 	}
-	return r.Why
+	if r.Cooling {
+		why += "; cooling down"
+	}
+	return why
 }
 
 // Header is the explanation in one line of printable ASCII, at most maxBytes

@@ -1,7 +1,9 @@
 package policy_test
 
 import (
+	"encoding/json"
 	"math/big"
+	"time"
 
 	"github.com/shopspring/decimal"
 
@@ -32,6 +34,9 @@ func (n *naive) better(a, b *catalog.Offer) bool {
 	}
 	if len(n.wishes.MaxPrice) > 0 && (a.Price == nil) != (b.Price == nil) {
 		return b.Price == nil
+	}
+	if va, vb := n.verdict(a), n.verdict(b); va != vb {
+		return va < vb
 	}
 	for _, score := range []func(o *catalog.Offer) *big.Rat{n.score, sum} {
 		sa, sb := score(a), score(b)
@@ -99,4 +104,52 @@ func (n *naive) score(o *catalog.Offer) *big.Rat {
 		return nil
 	}
 	return big.NewRat(int64(ttft), 1)
+}
+
+// figures are preferred percentiles: a number is that of p50.
+type figures map[string]float64
+
+func (f *figures) UnmarshalJSON(b []byte) error {
+	var p50 float64
+	if json.Unmarshal(b, &p50) == nil {
+		*f = figures{"p50": p50}
+		return nil
+	}
+	return json.Unmarshal(b, (*map[string]float64)(f))
+}
+
+// verdict is 0 for an offer that meets what the request prefers, 1 if that is not
+// known, 2 if it does not.
+func (n *naive) verdict(o *catalog.Offer) (worst int) {
+	h := n.health(o)
+	judge := func(known, met bool) {
+		switch {
+		case !known:
+			worst = max(worst, 1)
+		case !met:
+			worst = 2
+		}
+	}
+	for i, name := range []string{"p50", "p75", "p90", "p99"} {
+		ttft, throughput := h.TTFTs[i], h.Throughputs[i]
+		if i == 0 {
+			for _, other := range []time.Duration{h.TTFT, o.Estimate.TTFT} {
+				if ttft == 0 {
+					ttft = other
+				}
+			}
+			for _, other := range []float64{h.Throughput, o.Estimate.Throughput} {
+				if throughput == 0 {
+					throughput = other
+				}
+			}
+		}
+		if most, ok := n.wishes.Latency[name]; ok {
+			judge(ttft > 0, ttft.Seconds() <= most)
+		}
+		if least, ok := n.wishes.Throughput[name]; ok {
+			judge(throughput > 0, throughput >= least)
+		}
+	}
+	return worst
 }

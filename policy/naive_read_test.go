@@ -251,7 +251,7 @@ func (o *wishes) tidy() bool {
 		o.Ignore = nil
 	}
 	return o.Order != nil || o.Only != nil || o.Ignore != nil || o.Sort != nil || len(o.MaxPrice) > 0 ||
-		o.AllowFallbacks != nil || o.RequireParameters != nil
+		o.AllowFallbacks != nil || o.RequireParameters != nil || len(o.Latency)+len(o.Throughput) > 0
 }
 
 func variantWishes(v *catalog.Variant) (o wishes, given bool) {

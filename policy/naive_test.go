@@ -46,6 +46,8 @@ type wishes struct {
 	MaxPrice            map[string]json.Number `json:"max_price"`
 	AllowFallbacks      *bool                  `json:"allow_fallbacks"`
 	RequireParameters   *bool                  `json:"require_parameters"`
+	Latency             figures                `json:"preferred_max_latency"`
+	Throughput          figures                `json:"preferred_min_throughput"`
 	exact               bool
 	variants            bool // they are a variant\'s
 }
@@ -81,7 +83,7 @@ func (n *naive) selects() bool {
 	w := n.wishes
 	_, sorted := n.criterion()
 	return n.pin != nil || w.Order != nil || w.Only != nil || w.Ignore != nil || len(w.MaxPrice) > 0 || sorted ||
-		w.RequireParameters != nil && *w.RequireParameters
+		w.RequireParameters != nil && *w.RequireParameters || len(w.Latency)+len(w.Throughput) > 0
 }
 
 func (n *naive) bySuffix() bool {
@@ -339,4 +341,8 @@ func (n *naive) health(o *catalog.Offer) policy.OfferHealth {
 	return policy.OfferHealth{}
 }
 
-func (n *naive) cooling(o *catalog.Offer) bool { return n.health(o).CoolingTill.After(noon) }
+// cooling: without a random value nobody tries what has yet to prove itself.
+func (n *naive) cooling(o *catalog.Offer) bool {
+	h := n.health(o)
+	return h.CoolingTill.After(noon) || h.ProbingTill.After(noon)
+}

@@ -12,8 +12,9 @@ import (
 // is over it is refused before anything looks inside.
 const maxRaw = 64 << 10
 
-// objectFields are the fields of REQ-6, in its order.
-var objectFields = [...]string{"order", "only", "ignore", "sort", "max_price", "allow_fallbacks", "require_parameters"}
+// objectFields are the fields of REQ-6, in its order, and two more of OpenRouter's.
+var objectFields = [...]string{"order", "only", "ignore", "sort", "max_price", "allow_fallbacks", "require_parameters",
+	"preferred_max_latency", "preferred_min_throughput"}
 
 var sortNames = map[string]catalog.Sort{
 	"speed": catalog.SortSpeed, "throughput": catalog.SortThroughput, "latency": catalog.SortLatency,
@@ -57,6 +58,10 @@ func readObject(raw []byte, c *catalog.Catalog) (ctl controls, unknownOnly strin
 		case "require_parameters":
 			ctl.hasParameters = true
 			ctl.parameters, err = readFlag(v, param, gjson.True)
+		case "preferred_max_latency":
+			err = ctl.readCutoff(v, param, "seconds", func(c *cutoffs) *cutoff { return &c.latency })
+		case "preferred_min_throughput":
+			err = ctl.readCutoff(v, param, "tokens per second", func(c *cutoffs) *cutoff { return &c.throughput })
 		default:
 			err = unknownField(field, "provider", objectFields[:])
 		}

@@ -3,8 +3,6 @@
 package policy
 
 import (
-	"time"
-
 	"github.com/shunt-gateway/shunt/catalog"
 )
 
@@ -27,15 +25,7 @@ type Input struct {
 // Snapshot is everything Decide reads beside the request. It is immutable.
 type Snapshot struct {
 	Catalog *catalog.Catalog
-	// Health is indexed by Offer.Index; nil means that nothing was measured yet.
-	Health []OfferHealth
-}
-
-// OfferHealth is what is known of one offer right now.
-type OfferHealth struct {
-	TTFT        time.Duration // 0: not measured
-	Throughput  float64       // completion tokens per second; 0: not measured
-	CoolingTill time.Time     // zero: usable
+	Health  *Health // nil: nothing was measured yet
 }
 
 // Decision is an ordered list of attempts, with a reason for every offer that
@@ -60,6 +50,7 @@ type Attempt struct {
 	Offer   *catalog.Offer
 	Reason  Reason
 	Cooling bool // it stands behind the usable offers of its model (SEL-11)
+	Missed  bool // it is known to miss a preferred latency or throughput
 }
 
 // LeftOut is an offer that will not be tried, and why.

@@ -32,7 +32,7 @@ func run(w *world, q *query) (*policy.Request, *policy.Decision, *policy.Error) 
 		return nil, nil, err
 	}
 	q.apply(req, w.cat)
-	dec, err := policy.Decide(req, &policy.Snapshot{Catalog: w.cat, Health: w.health}, noon, 0)
+	dec, err := policy.Decide(req, &policy.Snapshot{Catalog: w.cat, Health: policy.NewHealth(w.health)}, noon, 0)
 	return req, dec, err
 }
 
@@ -116,11 +116,12 @@ func checkInvariants(t *rapid.T, w *world, q *query, req *policy.Request, dec *p
 	if len(seen) > 0 {
 		t.Fatalf("%d offers of other models", len(seen))
 	}
-	snap := &policy.Snapshot{Catalog: w.cat, Health: w.health}
-	again, err2 := policy.Decide(req, snap, noon, 99)
+	snap := &policy.Snapshot{Catalog: w.cat, Health: policy.NewHealth(w.health)}
+	again, err2 := policy.Decide(req, snap, noon, 0)
 	if !reflect.DeepEqual(dec, again) || !reflect.DeepEqual(err, err2) {
 		t.Fatalf("the same inputs gave another decision")
 	}
+	checkChance(t, w, req, dec, err)
 	header := policy.Explain(req, dec, snap).Header(200)
 	if len(header) > 200 || strings.ContainsFunc(header, func(r rune) bool { return r < ' ' || r > '~' }) {
 		t.Fatalf("header %q", header)

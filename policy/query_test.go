@@ -156,6 +156,21 @@ func drawObject(t *rapid.T, names []string) string {
 	})
 	add("allow_fallbacks", 20, func() string { return toJSON(rapid.Bool().Draw(t, "allow")) })
 	add("require_parameters", 25, func() string { return toJSON(rapid.Bool().Draw(t, "require")) })
+	add("preferred_max_latency", 20, func() string { return drawCutoff(t, []string{"0", "0.1", "2e-1", "0.25", "5"}) })
+	add("preferred_min_throughput", 20, func() string { return drawCutoff(t, []string{"0", "10", "2e1", "50", "1e9"}) })
+	return "{" + strings.Join(parts, ",") + "}"
+}
+
+func drawCutoff(t *rapid.T, values []string) string {
+	if chance(t, "median", 50) {
+		return pick(t, "cutoff", values)
+	}
+	var parts []string
+	for _, p := range []string{"p50", "p75", "p90", "p99"} {
+		if chance(t, p, 40) {
+			parts = append(parts, `"`+p+`":`+pick(t, "cutoff", values))
+		}
+	}
 	return "{" + strings.Join(parts, ",") + "}"
 }
 

@@ -19,7 +19,8 @@ type entry struct {
 	place     uint32 // where something else than the sort puts it; with behindUsable
 	offer     uint32 // Offer.Index
 	reason    Reason
-	unpriced  bool // SEL-5: its price is unknown, and there is a cap
+	unpriced  bool  // SEL-5: its price is unknown, and there is a cap
+	verdict   uint8 // on preferred latency and throughput: meets, mayMiss or misses
 }
 
 // behindUsable is the bit of place that counts most (SEL-11).
@@ -68,7 +69,7 @@ func (d *decider) comparePlaced(a, b *entry) int {
 
 // compareSorted is SEL-9: by the criterion, ties by price, then slug. Cooling
 // offers come after usable ones (SEL-11), unknown prices after known ones under a
-// cap (SEL-5).
+// cap (SEL-5), what misses a preferred latency or throughput after what does not.
 func (d *decider) compareSorted(a, b *entry) int {
 	switch {
 	case a.cooling() != b.cooling():
@@ -77,6 +78,8 @@ func (d *decider) compareSorted(a, b *entry) int {
 		return 1
 	case a.unpriced != b.unpriced:
 		return -1
+	case a.verdict != b.verdict:
+		return cmp.Compare(a.verdict, b.verdict)
 	case a.key != b.key:
 		return cmp.Compare(a.key, b.key)
 	case a.priceRank != b.priceRank:
@@ -121,10 +124,13 @@ const unmeasured = math.MaxInt64
 
 // measure makes o's entry, without a place.
 func (d *decider) measure(o *catalog.Offer) entry {
-	h := d.snap.health(o)
+	h := d.snap.Health.At(o.Index)
 	e := entry{offer: uint32(o.Index), priceRank: int64(o.PriceRank), unpriced: d.unpricedLast && o.Price == nil}
-	if h.CoolingTill.After(d.now) {
+	if d.behind(o.Index, h) {
 		e.place = behindUsable
+	}
+	if c := d.req.controls.cutoffs; c != nil {
+		e.verdict = c.verdict(o, h)
 	}
 	ttft, throughput := measured(o, h)
 	switch d.sort {
@@ -169,13 +175,4 @@ func completion(ttft time.Duration, throughput float64) int64 {
 		return unmeasured - 1
 	}
 	return int64(ns)
-}
-
-var unknownHealth OfferHealth // never written
-
-func (s *Snapshot) health(o *catalog.Offer) *OfferHealth {
-	if o.Index < len(s.Health) {
-		return &s.Health[o.Index]
-	}
-	return &unknownHealth
 }

@@ -18,6 +18,7 @@ const (
 	RankedByThroughput        // SEL-9
 	RankedByLatency           // SEL-9
 	RankedByPrice             // SEL-9, CACHE-3
+	Explored                  // first, because too little is known of it
 )
 
 // Why an offer is left out. The order is the order of the checks: an offer
@@ -55,6 +56,7 @@ var reasonText = map[Reason]string{
 	RankedByThroughput: "by throughput",
 	RankedByLatency:    "by time to first token",
 	RankedByPrice:      "by price",
+	Explored:           "to measure it",
 
 	Disabled:          "disabled",
 	NotThisAPI:        "does not serve this API",

@@ -80,6 +80,7 @@ type controls struct {
 	hasAllowFallbacks bool
 	parameters        bool // require_parameters: true
 	hasParameters     bool
+	cutoffs           *cutoffs // nil: none given
 
 	suffix catalog.Sort // preference suffix; SortUnset: none
 	tools  bool         // :tools
@@ -93,14 +94,14 @@ func (c *controls) capped() bool { return c.maxPrompt.set || c.maxCompletion.set
 // object: a provider object set at least one field (REQ-6, last sentence).
 func (c *controls) object() bool {
 	return c.hasOrder || c.hasOnly || c.hasIgnore || c.capped() || c.sort != catalog.SortUnset ||
-		c.hasAllowFallbacks || c.hasParameters
+		c.hasAllowFallbacks || c.hasParameters || c.cutoffs != nil
 }
 
 // explicit: the request selects or constrains providers (SEL-1, BILL-2). Turning
 // fallbacks on or off, or asking for no sort, does neither.
 func (c *controls) explicit() bool {
 	return c.pin != nil || c.hasOrder || c.hasOnly || c.hasIgnore || c.capped() || c.parameters ||
-		criterion(c.sort)
+		criterion(c.sort) || c.cutoffs != nil
 }
 
 // one: the controls resolve to one concrete provider (SEL-6).

@@ -183,5 +183,16 @@ func drawHealth(t *rapid.T, w *world) {
 		if chance(t, "cooling", 25) {
 			h.CoolingTill = noon.Add(time.Duration(number(t, "till", 2)-1) * time.Second)
 		}
+		h.Stale = chance(t, "stale", 40)
+		if chance(t, "probing", 15) {
+			h.ProbingTill = noon.Add(time.Duration(number(t, "probing till", 2)-1) * time.Second)
+			h.Probe = pick(t, "probe", []float32{0, 0.1, 0.5, 1})
+		}
+		if chance(t, "percentiles", 50) {
+			for k := range h.TTFTs {
+				h.TTFTs[k] = time.Duration(k+number(t, "percentile", 2)) * 100 * time.Millisecond
+				h.Throughputs[k] = 40 - 10*float64(k)
+			}
+		}
 	}
 }

@@ -74,22 +74,22 @@ func (c *Case) Input() (*policy.Input, error) {
 }
 
 func (s *State) snapshot(cat *catalog.Catalog, now time.Time) (*policy.Snapshot, error) {
-	snap := &policy.Snapshot{Catalog: cat, Health: make([]policy.OfferHealth, len(cat.Offers()))}
+	health := make([]policy.OfferHealth, len(cat.Offers()))
 	for pair, left := range s.Cooling {
 		o, err := offer(cat, pair)
 		if err != nil {
 			return nil, err
 		}
-		snap.Health[o.Index].CoolingTill = now.Add(left)
+		health[o.Index].CoolingTill = now.Add(left)
 	}
 	for pair, m := range s.Measured {
 		o, err := offer(cat, pair)
 		if err != nil {
 			return nil, err
 		}
-		snap.Health[o.Index].TTFT, snap.Health[o.Index].Throughput = m.TTFT, m.Throughput
+		health[o.Index].TTFT, health[o.Index].Throughput = m.TTFT, m.Throughput
 	}
-	return snap, nil
+	return &policy.Snapshot{Catalog: cat, Health: policy.NewHealth(health)}, nil
 }
 
 // apply adds to req what its caller knows beside it.
