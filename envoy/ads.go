@@ -16,7 +16,7 @@ import (
 )
 
 // ADS serves configurations to Envoy and knows whether Envoy has taken the newest.
-// Its methods may be called from any goroutine; none of them blocks on Envoy.
+// Its methods may be called from any goroutine; only Taken blocks on Envoy.
 type ADS struct {
 	cache   cache.SnapshotCache
 	version atomic.Uint64
@@ -79,6 +79,7 @@ func list(in []Named) []types.Resource {
 // version, or refuses it with an error.
 func (a *ADS) seen(_ int64, r *discoveryv3.DiscoveryRequest) error {
 	if r.GetErrorDetail() != nil {
+		a.acks.nack(r.GetTypeUrl(), r.GetErrorDetail().GetMessage())
 		a.onNack(r.GetTypeUrl(), r.GetErrorDetail().GetMessage())
 		return nil
 	}
@@ -89,3 +90,8 @@ func (a *ADS) seen(_ int64, r *discoveryv3.DiscoveryRequest) error {
 // Current reports whether Envoy has acknowledged the newest configuration, and if
 // not, what is missing (CMD-8).
 func (a *ADS) Current() (ok bool, missing string) { return a.acks.current() }
+
+// Taken blocks until Envoy has acknowledged the newest configuration. It returns
+// ErrRefused with Envoy's words when Envoy does not take it, and ctx's error when no
+// Envoy has answered by then.
+func (a *ADS) Taken(ctx context.Context) error { return a.acks.wait(ctx) }

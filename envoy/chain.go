@@ -17,7 +17,7 @@ import (
 
 // chain lets the request's metadata name the providers in order: attempt n goes to
 // the n-th group. The groups here are what those names mean.
-func chain(c *catalog.Catalog) *routev3.RouteAction_InlineClusterSpecifierPlugin {
+func chain(s *scene) *routev3.RouteAction_InlineClusterSpecifierPlugin {
 	spec := &priorityv3.PriorityGroupClusterSpecifier{OverrideMetadataNamespace: names.Namespace}
 	group := func(name, cluster string) {
 		spec.PriorityGroups = append(spec.PriorityGroups, &priorityv3.PriorityGroup{
@@ -25,10 +25,10 @@ func chain(c *catalog.Catalog) *routev3.RouteAction_InlineClusterSpecifierPlugin
 			Clusters: []*priorityv3.ClusterWeight{{ClusterName: cluster, Weight: u32(1)}},
 		})
 	}
-	for _, p := range c.Providers {
+	for _, p := range s.providers {
 		group(p.Slug, names.ProviderCluster(p.Slug))
 	}
-	for _, p := range timed(c) {
+	for _, p := range s.timed {
 		group(names.TimedGroup(p.Slug), names.TimedCluster(p.Slug))
 	}
 	return &routev3.RouteAction_InlineClusterSpecifierPlugin{

@@ -21,7 +21,8 @@ import (
 // shed by shunt, where a caller can be told so (SEC-4).
 const unlimited = 1 << 20
 
-func clusters(c *catalog.Catalog, o Options) ([]Named, error) {
+func clusters(s *scene, o Options) ([]Named, error) {
+	c := s.Catalog
 	out := []Named{apiCluster(o)}
 	if j := c.Identity.JWT; j != nil && j.JWKSURI != "" {
 		jwks, err := jwksCluster(j, o)
@@ -30,14 +31,18 @@ func clusters(c *catalog.Catalog, o Options) ([]Named, error) {
 		}
 		out = append(out, jwks)
 	}
-	for _, p := range c.Providers {
+	for _, p := range s.providers {
 		out = append(out, providerCluster(c, p, o))
 	}
-	for _, p := range timed(c) {
+	for _, p := range s.timed {
 		out = append(out, timedCluster(c, p))
 	}
-	for i, p := range c.Passthrough {
-		out = append(out, passthroughCluster(c, names.PassthroughCluster(i), p, o))
+	seen := map[string]bool{}
+	for _, p := range c.Passthrough {
+		if name := passthroughName(p); !seen[name] {
+			seen[name] = true
+			out = append(out, passthroughCluster(c, name, p, o))
+		}
 	}
 	return out, nil
 }
@@ -106,6 +111,12 @@ func providerCluster(c *catalog.Catalog, p *catalog.Provider, o Options) *cluste
 	cl.OutlierDetection = outliers()
 	cl.TypedExtensionProtocolOptions = protocolOptions(upstreamProtocol(p.Endpoint, upstreamFilters(c, p, o)))
 	return cl
+}
+
+// passthroughName is by the endpoint: a reload must not have a route and a cluster of the
+// same number mean two endpoints, even for a moment.
+func passthroughName(p catalog.Passthrough) string {
+	return names.PassthroughCluster(p.Endpoint.Scheme + "://" + authority(p.Endpoint))
 }
 
 func passthroughCluster(c *catalog.Catalog, name string, p catalog.Passthrough, o Options) *clusterv3.Cluster {

@@ -19,7 +19,8 @@ import (
 // refusal that is to be replaced (API-6).
 func bufferLimit(c *catalog.Catalog) uint32 { return uint32(max(c.Limits.Body, 4<<20) + 64<<10) }
 
-func listener(c *catalog.Catalog, o Options) (*listenerv3.Listener, error) {
+func listener(s *scene, o Options) (*listenerv3.Listener, error) {
+	c := s.Catalog
 	host, portText, err := net.SplitHostPort(c.Listen)
 	if err != nil {
 		return nil, fmt.Errorf("listen %q: %w", c.Listen, err)
@@ -31,7 +32,7 @@ func listener(c *catalog.Catalog, o Options) (*listenerv3.Listener, error) {
 	if host == "" {
 		host = "0.0.0.0"
 	}
-	manager, err := connectionManager(c, o)
+	manager, err := connectionManager(s, o)
 	if err != nil {
 		return nil, err
 	}
@@ -48,7 +49,8 @@ func listener(c *catalog.Catalog, o Options) (*listenerv3.Listener, error) {
 	}, nil
 }
 
-func connectionManager(c *catalog.Catalog, o Options) (*hcmv3.HttpConnectionManager, error) {
+func connectionManager(s *scene, o Options) (*hcmv3.HttpConnectionManager, error) {
+	c := s.Catalog
 	filters, err := httpFilters(c)
 	if err != nil {
 		return nil, err
@@ -78,7 +80,7 @@ func connectionManager(c *catalog.Catalog, o Options) (*hcmv3.HttpConnectionMana
 		ServerName:       "envoy",
 	}
 	if o.static {
-		m.RouteSpecifier = &hcmv3.HttpConnectionManager_RouteConfig{RouteConfig: routes(c)}
+		m.RouteSpecifier = &hcmv3.HttpConnectionManager_RouteConfig{RouteConfig: routes(s)}
 	} else {
 		m.RouteSpecifier = &hcmv3.HttpConnectionManager_Rds{Rds: &hcmv3.Rds{
 			RouteConfigName: names.RouteConfig, ConfigSource: adsSource(),

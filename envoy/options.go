@@ -35,28 +35,30 @@ type Resources struct {
 	Secrets   []Named
 }
 
-// Build makes the configuration for a catalog. secret resolves a provider's key;
-// see InlineSecrets and ReferencedSecrets.
-func Build(c *catalog.Catalog, o Options, secret SecretSource) (Resources, error) {
-	secrets, err := secrets(c, secret)
+// Build makes the configuration for a catalog. leaving, if not nil, is the catalog that
+// it takes the place of: what requests decided by that one refer to stays. secret
+// resolves a provider's key; see InlineSecrets and ReferencedSecrets.
+func Build(c, leaving *catalog.Catalog, o Options, secret SecretSource) (Resources, error) {
+	s := sceneOf(c, leaving, o)
+	secrets, err := secrets(s, secret)
 	if err != nil {
 		return Resources{}, err
 	}
-	listener, err := listener(c, o)
+	listener, err := listener(s, o)
 	if err != nil {
 		return Resources{}, err
 	}
-	clusters, err := clusters(c, o)
+	clusters, err := clusters(s, o)
 	if err != nil {
 		return Resources{}, err
 	}
 	listeners := []Named{listener}
-	if t := timed(c); len(t) > 0 {
-		listeners = append(listeners, timedListener(c, t))
+	if len(s.timed) > 0 {
+		listeners = append(listeners, timedListener(s))
 	}
 	return Resources{
 		Listeners: listeners,
-		Routes:    []Named{routes(c)},
+		Routes:    []Named{routes(s)},
 		Clusters:  clusters,
 		Secrets:   secrets,
 	}, nil

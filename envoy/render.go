@@ -19,7 +19,7 @@ import (
 // without ADS. shunt serves ext_proc, access log and API beside it (`shunt serve`).
 func Static(c *catalog.Catalog, o Options, secret SecretSource) ([]byte, error) {
 	o.static = true
-	r, err := Build(c, o, secret)
+	r, err := Build(c, nil, o, secret)
 	if err != nil {
 		return nil, err
 	}

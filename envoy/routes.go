@@ -16,17 +16,18 @@ import (
 // routes is matched twice for a routed request: first by its public path, which
 // runs the filters; then, when shunt has answered, by the header that shunt set,
 // which goes to the providers.
-func routes(c *catalog.Catalog) *routev3.RouteConfiguration {
+func routes(s *scene) *routev3.RouteConfiguration {
+	c := s.Catalog
 	host := &routev3.VirtualHost{
 		Name: "shunt", Domains: []string{"*"},
 		RequestBodyBufferLimit:     wrapperspb.UInt64(uint64(bufferLimit(c))),
 		IncludeRequestAttemptCount: true,
 	}
-	host.Routes = append(host.Routes, decidedRoutes(c)...)
+	host.Routes = append(host.Routes, decidedRoutes(s)...)
 	host.Routes = append(host.Routes, publicRoutes(c)...)
 	host.Routes = append(host.Routes, apiRoutes()...)
-	for i, p := range c.Passthrough {
-		host.Routes = append(host.Routes, passthroughRoute(c, i, p))
+	for _, p := range c.Passthrough {
+		host.Routes = append(host.Routes, passthroughRoute(c, p))
 	}
 	host.Routes = append(host.Routes, notFound())
 	return &routev3.RouteConfiguration{Name: names.RouteConfig, VirtualHosts: []*routev3.VirtualHost{host}}
@@ -34,9 +35,9 @@ func routes(c *catalog.Catalog) *routev3.RouteConfiguration {
 
 // decidedRoutes carry a decision out. There is one for each way to read an answer
 // and each idle timeout, since both belong to a route in Envoy.
-func decidedRoutes(c *catalog.Catalog) []*routev3.Route {
+func decidedRoutes(s *scene) []*routev3.Route {
 	var out []*routev3.Route
-	for _, idle := range idles(c) {
+	for _, idle := range s.idles {
 		for _, api := range []catalog.API{catalog.Chat, catalog.Responses} {
 			out = append(out, &routev3.Route{
 				Name: "decided",
@@ -44,7 +45,7 @@ func decidedRoutes(c *catalog.Catalog) []*routev3.Route {
 					PathSpecifier: &routev3.RouteMatch_Prefix{Prefix: "/"},
 					Headers:       []*routev3.HeaderMatcher{headerIs(names.HeaderRoute, names.Route(api.String(), idle))},
 				},
-				Action:               &routev3.Route_Route{Route: providerAction(c, idle)},
+				Action:               &routev3.Route_Route{Route: providerAction(s, idle)},
 				TypedPerFilterConfig: routedFilters(api),
 			})
 		}
@@ -69,12 +70,12 @@ func idles(c *catalog.Catalog) []time.Duration {
 	return slices.Compact(out)
 }
 
-func providerAction(c *catalog.Catalog, idle time.Duration) *routev3.RouteAction {
+func providerAction(s *scene, idle time.Duration) *routev3.RouteAction {
 	return &routev3.RouteAction{
-		ClusterSpecifier:     chain(c),
+		ClusterSpecifier:     chain(s),
 		Timeout:              duration(0), // an answer may take as long as its provider keeps sending
 		IdleTimeout:          duration(idle),
-		RetryPolicy:          retryPolicy(c),
+		RetryPolicy:          retryPolicy(s.Catalog),
 		HostRewriteSpecifier: &routev3.RouteAction_AutoHostRewrite{AutoHostRewrite: yes()},
 	}
 }
@@ -156,13 +157,13 @@ func apiRoutes() []*routev3.Route {
 	return out
 }
 
-func passthroughRoute(c *catalog.Catalog, i int, p catalog.Passthrough) *routev3.Route {
+func passthroughRoute(c *catalog.Catalog, p catalog.Passthrough) *routev3.Route {
 	m := &routev3.RouteMatch{PathSpecifier: &routev3.RouteMatch_Path{Path: p.Path}}
 	if p.Path == "" {
 		m.PathSpecifier = &routev3.RouteMatch_Prefix{Prefix: p.Prefix}
 	}
 	return &routev3.Route{Name: "passthrough", Match: m, TypedPerFilterConfig: withoutJWT(c), Action: &routev3.Route_Route{Route: &routev3.RouteAction{
-		ClusterSpecifier:     &routev3.RouteAction_Cluster{Cluster: names.PassthroughCluster(i)},
+		ClusterSpecifier:     &routev3.RouteAction_Cluster{Cluster: passthroughName(p)},
 		Timeout:              duration(0),
 		HostRewriteSpecifier: &routev3.RouteAction_AutoHostRewrite{AutoHostRewrite: yes()},
 	}}}

@@ -42,13 +42,16 @@ func ReferencedSecrets() SecretSource {
 
 func secretName(p *catalog.Provider) string { return "provider/" + p.Slug }
 
-func secrets(c *catalog.Catalog, source SecretSource) ([]Named, error) {
+func secrets(s *scene, source SecretSource) ([]Named, error) {
 	var out []Named
-	for _, p := range c.Providers {
+	for i, p := range s.providers {
 		if p.APIKey.IsZero() {
 			continue
 		}
 		data, err := source(p)
+		if err != nil && i >= len(s.Providers) {
+			continue // it leaves, and may have taken its key along
+		}
 		if err != nil {
 			return nil, err
 		}

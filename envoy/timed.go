@@ -86,13 +86,13 @@ func timedCluster(c *catalog.Catalog, p *catalog.Provider) *clusterv3.Cluster {
 }
 
 // timedListener carries each request to the provider that its header names.
-func timedListener(c *catalog.Catalog, providers []*catalog.Provider) *listenerv3.Listener {
+func timedListener(s *scene) *listenerv3.Listener {
 	host := &routev3.VirtualHost{
 		Name: names.TimedListener, Domains: []string{"*"},
-		RequestBodyBufferLimit:     wrapperspb.UInt64(uint64(bufferLimit(c))),
+		RequestBodyBufferLimit:     wrapperspb.UInt64(uint64(bufferLimit(s.Catalog))),
 		IncludeRequestAttemptCount: true, // 1: the retry filter behind here is skipped
 	}
-	for _, p := range providers {
+	for _, p := range s.timed {
 		host.Routes = append(host.Routes, timedRoute(p))
 	}
 	manager := &hcmv3.HttpConnectionManager{
@@ -105,13 +105,13 @@ func timedListener(c *catalog.Catalog, providers []*catalog.Provider) *listenerv
 		},
 		StreamIdleTimeout:          duration(0),
 		GenerateRequestId:          wrapperspb.Bool(false),
-		LocalReplyConfig:           timedReplies(c.Routing.FallbackOn),
+		LocalReplyConfig:           timedReplies(s.Routing.FallbackOn),
 		ServerHeaderTransformation: hcmv3.HttpConnectionManager_PASS_THROUGH,
 	}
 	return &listenerv3.Listener{
 		Name:                          names.TimedListener,
 		ListenerSpecifier:             &listenerv3.Listener_InternalListener{InternalListener: &listenerv3.Listener_InternalListenerConfig{}},
-		PerConnectionBufferLimitBytes: u32(bufferLimit(c)),
+		PerConnectionBufferLimitBytes: u32(bufferLimit(s.Catalog)),
 		FilterChains: []*listenerv3.FilterChain{{Filters: []*listenerv3.Filter{{
 			Name:       "envoy.filters.network.http_connection_manager",
 			ConfigType: &listenerv3.Filter_TypedConfig{TypedConfig: pack(manager)},

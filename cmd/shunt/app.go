@@ -122,7 +122,8 @@ func (a *app) publish(ctx context.Context, c *catalog.Catalog) error {
 	if err != nil {
 		return err
 	}
-	r, err := envoy.Build(c, o, envoy.InlineSecrets(resolve))
+	old := a.current()
+	r, err := envoy.Build(c, old, o, envoy.InlineSecrets(resolve))
 	if err != nil {
 		return inputError{err}
 	}
@@ -130,10 +131,16 @@ func (a *app) publish(ctx context.Context, c *catalog.Catalog) error {
 	if err != nil {
 		return err
 	}
-	a.live.Store(w)
 	if err := a.ads.Publish(ctx, r); err != nil {
 		return err
 	}
+	// Envoy first: a decision must not name what Envoy does not know yet.
+	if old != nil {
+		if err := a.taken(ctx); err != nil {
+			return errors.Join(err, a.tidy(ctx))
+		}
+	}
+	a.live.Store(w)
 	a.mu.Lock()
 	a.catalog = c
 	a.mu.Unlock()

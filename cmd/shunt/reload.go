@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"os/signal"
@@ -12,6 +13,7 @@ import (
 	"github.com/fsnotify/fsnotify"
 
 	"github.com/shunt-gateway/shunt/catalog"
+	"github.com/shunt-gateway/shunt/envoy"
 )
 
 // settle is how long files have to be quiet before they are read again: editors
@@ -47,17 +49,25 @@ func (a *app) startWatch(ctx context.Context, c *catalog.Catalog) error {
 }
 
 func (a *app) watch(ctx context.Context, w *fsnotify.Watcher, watched map[string]bool, hup <-chan os.Signal) {
-	timer := time.NewTimer(time.Hour)
+	timer, late := time.NewTimer(time.Hour), time.NewTimer(time.Hour)
 	timer.Stop()
+	late.Stop()
 	defer timer.Stop()
+	defer late.Stop()
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case <-hup:
 			a.reload(ctx, w, watched)
+			late.Reset(lateness)
 		case <-timer.C:
 			a.reload(ctx, w, watched)
+			late.Reset(lateness)
+		case <-late.C:
+			if err := a.tidy(ctx); err != nil {
+				a.log.Error("tidy up after a reload", "error", err)
+			}
 		case e, ok := <-w.Events:
 			if !ok {
 				return
@@ -111,6 +121,40 @@ func (a *app) concerns(name string) bool {
 		}
 	}
 	return false
+}
+
+// takenTimeout bounds the wait for Envoy at a reload. It acknowledges in milliseconds.
+const takenTimeout = 10 * time.Second
+
+// taken waits until Envoy has the newest configuration. An Envoy that does not answer
+// will have it when it is back; one that refuses it is an error.
+func (a *app) taken(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, takenTimeout)
+	defer cancel()
+	err := a.ads.Taken(ctx)
+	if err == nil || errors.Is(err, envoy.ErrRefused) {
+		return err
+	}
+	a.log.Warn("reload: going on without Envoy", "reason", err)
+	return nil
+}
+
+// lateness is how long after a reload Envoy keeps what only the configuration before it
+// had: longer than a request that was decided by that takes to its last attempt.
+const lateness = 5 * time.Minute
+
+// tidy publishes the current catalog alone.
+func (a *app) tidy(ctx context.Context) error {
+	c := a.current()
+	o, err := envoyOptions(c)
+	if err != nil {
+		return err
+	}
+	r, err := envoy.Build(c, nil, o, envoy.InlineSecrets(resolve))
+	if err != nil {
+		return err
+	}
+	return a.ads.Publish(ctx, r)
 }
 
 func (a *app) reload(ctx context.Context, w *fsnotify.Watcher, watched map[string]bool) {

@@ -3,7 +3,6 @@
 package names
 
 import (
-	"strconv"
 	"strings"
 	"time"
 )
@@ -79,8 +78,8 @@ const (
 	ClusterAPI     = "shunt_api" // HTTP: models, providers, engines, preferences
 )
 
-// PassthroughCluster is the cluster of the i-th passthrough entry.
-func PassthroughCluster(i int) string { return "shunt_passthrough_" + strconv.Itoa(i) }
+// PassthroughCluster is the cluster of a passthrough endpoint.
+func PassthroughCluster(endpoint string) string { return "shunt_passthrough_" + endpoint }
 
 // An attempt whose first-byte timeout is shorter than its request's goes through
 // TimedListener, an internal listener, and so does every attempt where Direct is
