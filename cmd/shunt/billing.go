@@ -15,6 +15,7 @@ import (
 	"github.com/shunt-gateway/shunt/catalog"
 	"github.com/shunt-gateway/shunt/extproc/admission"
 	"github.com/shunt-gateway/shunt/extproc/billing"
+	"github.com/shunt-gateway/shunt/extproc/billing/sinks"
 	"github.com/shunt-gateway/shunt/extproc/outbox"
 )
 
@@ -42,7 +43,7 @@ func (a *app) startBilling(_ context.Context, c *catalog.Catalog) error {
 	if err != nil {
 		return err
 	}
-	sinks, err := a.openSinks(c)
+	all, err := a.openSinks(c)
 	if err != nil {
 		return err
 	}
@@ -52,15 +53,15 @@ func (a *app) startBilling(_ context.Context, c *catalog.Catalog) error {
 	}
 	book, err := admission.Open(o)
 	if err != nil {
-		return environmentError{errors.Join(err, closeSinks(context.Background(), sinks))}
+		return environmentError{errors.Join(err, closeSinks(context.Background(), all))}
 	}
 	ledger := billing.NewLedger(a.log, book)
 	a.accounts = &accounts{
-		book: book, ledger: ledger, sinks: sinks,
+		book: book, ledger: ledger, sinks: all,
 		keeper: admission.Keep(book, ledger.Unsettle, d.SettleTimeout, a.log),
 		outbox: outbox.Start(outbox.Options{
 			JS: a.state.JetStream(), Prefix: c.State.Prefix, Instance: name, Replicas: c.State.Replicas,
-			Tries: d.Outbox.Tries, Book: book, Sinks: sinks, Log: a.log,
+			Tries: d.Outbox.Tries, Book: book, Sinks: all, Log: a.log,
 		}),
 	}
 	a.up("billing", func(ctx context.Context) error {
@@ -79,9 +80,9 @@ func (b *accounts) stop(ctx context.Context) error {
 	return errors.Join(b.outbox.Close(ctx), closeSinks(ctx, b.sinks), b.book.Close(ctx))
 }
 
-func closeSinks(ctx context.Context, sinks []outbox.Sink) error {
+func closeSinks(ctx context.Context, all []outbox.Sink) error {
 	var errs []error
-	for _, s := range sinks {
+	for _, s := range all {
 		if err := s.Close(ctx); err != nil {
 			errs = append(errs, fmt.Errorf("sink %s: %w", s.Name, err))
 		}
@@ -91,31 +92,41 @@ func closeSinks(ctx context.Context, sinks []outbox.Sink) error {
 
 // openSinks opens all sinks or none.
 func (a *app) openSinks(c *catalog.Catalog) ([]outbox.Sink, error) {
-	var sinks []outbox.Sink
+	var all []outbox.Sink
 	for i, s := range c.Billing.Sinks {
 		one, err := a.openSink(s)
 		if err != nil {
 			err = fmt.Errorf("billing.sinks[%d]: %w", i, err)
-			return nil, environmentError{errors.Join(err, closeSinks(context.Background(), sinks))}
+			return nil, environmentError{errors.Join(err, closeSinks(context.Background(), all))}
 		}
-		sinks = append(sinks, one)
+		all = append(all, one)
 	}
-	return sinks, nil
+	return all, nil
 }
 
+// openSink opens one sink. A file stands beside this instance and gets its events;
+// the others are shared by all instances on one NATS.
 func (a *app) openSink(s catalog.Sink) (outbox.Sink, error) {
-	f, err := billing.NewFileSink(s.File, a.log)
+	open, err := sinks.Open(&s, resolve, a.log)
 	if err != nil {
 		return outbox.Sink{}, err
 	}
-	return outbox.Sink{Name: sinkID("file", s.File), Scope: outbox.Own, Sink: f}, nil
+	scope := outbox.All
+	if s.File != "" {
+		scope = outbox.Own
+	}
+	target := s.Place()
+	if s.HTTP != nil {
+		target = s.HTTP.URL // its query may tell two receivers apart
+	}
+	return outbox.Sink{Name: sinkID(target), Scope: scope, Sink: open}, nil
 }
 
-// sinkID is a sink's name in the outbox: a sink of the same kind and target finds
-// its place again, whatever else changes in the configuration.
-func sinkID(kind, target string) string {
+// sinkID is a sink's name in the outbox: a sink with the same target finds its
+// place again, whatever else changes in the configuration.
+func sinkID(target string) string {
 	sum := sha256.Sum256([]byte(target))
-	return kind + "-" + hex.EncodeToString(sum[:6])
+	return hex.EncodeToString(sum[:8])
 }
 
 // outboxName is this instance's name in NATS. It belongs to the log of admissions
@@ -140,7 +151,7 @@ func outboxName(dir string) (string, error) {
 func sinkNames(c *catalog.Catalog) string {
 	var names []string
 	for _, s := range c.Billing.Sinks {
-		names = append(names, s.File)
+		names = append(names, s.Place())
 	}
 	return strings.Join(names, ", ")
 }

@@ -227,7 +227,26 @@ func TestDeadSinkHoldsNobodyUp(t *testing.T) {
 	eventually(t, "the log lets go", func() bool { return empty(b) })
 }
 
+// many takes events together, as a Batcher.
+type many struct{ *memory }
+
+func (s many) DeliverAll(ctx context.Context, ms []billing.Message) []error {
+	errs := make([]error, len(ms))
+	for i, m := range ms {
+		errs[i] = s.Deliver(ctx, m)
+	}
+	if errors.Join(errs...) == nil {
+		return nil
+	}
+	return errs
+}
+
 func TestDeadLetters(t *testing.T) {
+	t.Run("one by one", func(t *testing.T) { deadLetters(t, func(m *memory) billing.Sink { return m }) })
+	t.Run("together", func(t *testing.T) { deadLetters(t, func(m *memory) billing.Sink { return many{m} }) })
+}
+
+func deadLetters(t *testing.T, as func(*memory) billing.Sink) {
 	e := newEngine(t).start()
 	b := newBook(t, t.TempDir())
 	sink := &memory{fail: func(id string) error {
@@ -239,8 +258,8 @@ func TestDeadLetters(t *testing.T) {
 		}
 		return nil
 	}}
-	o := begin(t, e, b, "a", Sink{"s", Own, sink})
 	finish(t, b, 0, 5)
+	o := begin(t, e, b, "a", Sink{"s", Own, as(sink)})
 	eventually(t, "everything is somewhere", func() bool { return empty(b) })
 	if got := sink.ids(); !slices.Equal(got, []string{"id0000", "id0002", "id0004"}) {
 		t.Errorf("delivered %v", got)

@@ -19,8 +19,10 @@ const (
 	workerBatch = 256              // events that a sink has in hand at most
 	ackWait     = 30 * time.Second // after that NATS offers an event again
 	keepAlive   = 10 * time.Second // how often it is told that we are at it
-	lately      = 4096             // ids that a worker knows it has delivered
-	group       = "feeder"         // of the instances that share a sink, one is it
+	// A consumer that is gone is noticed after two heartbeats.
+	pullExpiry, pullHeartbeat = 10 * time.Second, 2 * time.Second
+	lately                    = 4096     // ids that a worker knows it has delivered
+	group                     = "feeder" // of the instances that share a sink, one is it
 )
 
 // worker empties the stream into one sink.
@@ -92,7 +94,9 @@ func (w *worker) consume(ctx context.Context) error {
 		return err
 	}
 	in := make(chan jetstream.Msg, 4*workerBatch)
-	opts := []jetstream.PullConsumeOpt{jetstream.PullMaxMessages(workerBatch)}
+	opts := []jetstream.PullConsumeOpt{
+		jetstream.PullMaxMessages(workerBatch), jetstream.PullExpiry(pullExpiry), jetstream.PullHeartbeat(pullHeartbeat),
+	}
 	if w.sink.Scope == All {
 		opts = append(opts, jetstream.PullPriorityGroup(group))
 	}
@@ -136,10 +140,11 @@ func gather(first jetstream.Msg, in <-chan jetstream.Msg) []jetstream.Msg {
 func (w *worker) deliver(ctx context.Context, batch []jetstream.Msg) {
 	stop := w.keepAlive(batch)
 	defer stop()
+	tried := w.together(ctx, batch)
 	settled := make([]jetstream.Msg, 0, len(batch))
-	for _, m := range batch {
-		if !w.done.Has(idOf(m)) && !w.one(ctx, m) {
-			break
+	for i, m := range batch {
+		if !w.done.Has(idOf(m)) && !w.one(ctx, m, tried[i]) {
+			continue
 		}
 		settled = append(settled, m)
 	}
@@ -160,12 +165,43 @@ func (w *worker) deliver(ctx context.Context, batch []jetstream.Msg) {
 	}
 }
 
+// errUntried marks what has not been offered to the sink yet.
+var errUntried = errors.New("not tried")
+
+// together offers all new events of a batch to a sink that takes many at once, and
+// returns what became of each.
+func (w *worker) together(ctx context.Context, batch []jetstream.Msg) []error {
+	tried := make([]error, len(batch))
+	var messages []billing.Message
+	var places []int
+	for i, m := range batch {
+		tried[i] = errUntried
+		if !w.done.Has(idOf(m)) {
+			messages, places = append(messages, messageOf(m)), append(places, i)
+		}
+	}
+	many, ok := w.sink.Sink.(billing.Batcher)
+	if !ok || len(messages) < 2 {
+		return tried
+	}
+	errs := many.DeliverAll(ctx, messages)
+	for i, at := range places {
+		tried[at] = nil
+		if errs != nil {
+			tried[at] = errs[i]
+		}
+	}
+	return tried
+}
+
 // one hands an event to the sink until the sink has it, or to the dead letters. It
-// is false if ctx ended first.
-func (w *worker) one(ctx context.Context, m jetstream.Msg) bool {
+// is false if ctx ended first. tried is what came of a first try, if there was one.
+func (w *worker) one(ctx context.Context, m jetstream.Msg, tried error) bool {
 	var p pause
-	for tries := 1; ; tries++ {
-		err := w.sink.Deliver(ctx, billing.Message{ID: idOf(m), Body: m.Data()})
+	for tries, err := 1, tried; ; tries++ {
+		if tries > 1 || errors.Is(err, errUntried) {
+			err = w.sink.Deliver(ctx, messageOf(m))
+		}
 		if err == nil {
 			w.delivered.Add(1)
 			if w.failing.Swap(false) {
@@ -184,6 +220,10 @@ func (w *worker) one(ctx context.Context, m jetstream.Msg) bool {
 			return false
 		}
 	}
+}
+
+func messageOf(m jetstream.Msg) billing.Message {
+	return billing.Message{ID: idOf(m), Body: m.Data()}
 }
 
 func (w *worker) failed(id string, err error) {
