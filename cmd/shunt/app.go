@@ -26,6 +26,7 @@ type app struct {
 	log    *slog.Logger
 	place  place
 	live   extproc.Live
+	vitals vitals
 	ads    *envoy.ADS
 	source string     // this instance's name in events
 	nacks  chan error // what Envoy refused; one is kept
@@ -55,6 +56,7 @@ type closer struct {
 
 func newApp(flags *configFlags, log *slog.Logger) *app {
 	a := &app{flags: flags, log: log, nacks: make(chan error, 1), failures: make(chan error, 8)}
+	a.vitals.live = &a.live
 	a.ads = envoy.NewADS(a.nacked)
 	return a
 }
@@ -79,7 +81,7 @@ func (a *app) start(ctx context.Context) (err error) {
 		return err
 	}
 	for _, part := range []func(context.Context, *catalog.Catalog) error{
-		a.publish, a.startState, a.startBilling, a.startGRPC, a.startAPI, a.startAdmin, a.startWatch,
+		a.publish, a.startState, a.startBilling, a.startVitals, a.startGRPC, a.startAPI, a.startAdmin, a.startWatch,
 	} {
 		if err := part(ctx, c); err != nil {
 			return err
@@ -140,7 +142,7 @@ func (a *app) publish(ctx context.Context, c *catalog.Catalog) error {
 			return errors.Join(err, a.tidy(ctx))
 		}
 	}
-	a.live.Store(w)
+	a.vitals.adopt(w)
 	a.mu.Lock()
 	a.catalog = c
 	a.mu.Unlock()

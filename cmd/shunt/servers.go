@@ -61,7 +61,7 @@ func (a *app) startGRPC(ctx context.Context, c *catalog.Catalog) error {
 		},
 	})
 	accesslog.New(accesslog.Config{
-		Request: a.accounts.ledger.Settle, Heard: a.accounts.book.Heard, Answered: a.answered, Log: a.log,
+		Request: a.settle, Attempt: a.attempted, Heard: a.accounts.book.Heard, Answered: a.answered, Log: a.log,
 	}).Register(s)
 	go func() {
 		if err := s.Serve(l); err != nil {

@@ -223,6 +223,18 @@ type Request struct {
 	Last  *billing.Record // of the last heartbeat; nil: there was none
 }
 
+// Quote returns the quote of an open request.
+func (b *Book) Quote(id string) (quote string, ok bool) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	e := b.byID[id]
+	if e == nil || e.state != open {
+		return "", false
+	}
+	text, err := e.text()
+	return string(text), err == nil
+}
+
 // Silent are open requests, at most n, of which nothing was heard for so long.
 func (b *Book) Silent(long time.Duration, n int) ([]Request, error) {
 	now := b.opt.now()

@@ -55,6 +55,9 @@ func (r *Record) brokenOff() bool {
 	return r.success() && r.End == EndCut && !r.StreamError && r.AnswerBytes > 0
 }
 
+// Served is the offer of the last attempt made, nil where none was.
+func (q *Quote) Served(r *Record) *Offer { return q.served(r) }
+
 // served is the offer of the last attempt made, nil where none was or it is not
 // in the quote. Envoy walks the chain in order, so the count is the place. The
 // cluster that Envoy names can be an earlier attempt's where no connection came

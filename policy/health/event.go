@@ -1,9 +1,6 @@
 package health
 
-import (
-	"net/http"
-	"time"
-)
+import "time"
 
 // Event is an attempt that started or ended. Times and durations that are not known
 // are zero.
@@ -88,13 +85,13 @@ func classOf(ev *Event) (c Class, ok bool) {
 // against an offer: 400, 413, 422 and their like.
 func statusClass(status int) Class {
 	switch status {
-	case http.StatusTooManyRequests:
+	case 429:
 		return Limited
-	case http.StatusUnauthorized, http.StatusPaymentRequired, http.StatusForbidden:
+	case 401, 402, 403:
 		return Refused
-	case http.StatusNotFound:
+	case 404:
 		return NotFound
-	case http.StatusRequestTimeout:
+	case 408:
 		return Slow
 	}
 	if status >= 500 {
