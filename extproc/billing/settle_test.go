@@ -13,6 +13,7 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/shunt-gateway/shunt/catalog"
+	"github.com/shunt-gateway/shunt/extproc/billing/audit"
 	"github.com/shunt-gateway/shunt/policy"
 )
 
@@ -287,6 +288,7 @@ func TestSettleInvariants(t *testing.T) {
 	})
 	rapid.Check(t, func(t *rapid.T) {
 		q, r := genQuote.Draw(t, "quote"), genRecord.Draw(t, "record")
+		q.Source = "shunt/" + q.Source
 		e := Settle(&q, &r)
 		d := &e.Data
 		m, err := e.Message()
@@ -326,6 +328,14 @@ func TestSettleInvariants(t *testing.T) {
 			}
 		} else if !d.Amount.IsZero() {
 			t.Fatalf("charged %s: %s", d.Amount, m.Body)
+		}
+		// A reader that knows the documentation alone comes to the same.
+		seen, err := audit.Parse(m.Body)
+		if err != nil {
+			t.Fatalf("%v: %s", err, m.Body)
+		}
+		if problems := audit.Check(seen); problems != nil {
+			t.Fatalf("%q: %s", problems, m.Body)
 		}
 		again := Settle(&q, &r)
 		if m2, err := again.Message(); err != nil || string(m2.Body) != string(m.Body) {
