@@ -88,7 +88,7 @@ func newRoot() *cobra.Command {
 	root.PersistentPreRun = func(cmd *cobra.Command, _ []string) {
 		slog.SetDefault(slog.New(slog.NewTextHandler(cmd.ErrOrStderr(), &slog.HandlerOptions{Level: &level})))
 	}
-	root.AddCommand(runCommand(), serveCommand(), checkCommand(), explainCommand(), renderCommand(), demo.Command())
+	root.AddCommand(runCommand(), serveCommand(), checkCommand(), explainCommand(), renderCommand(), billingCommand(), demo.Command())
 	return root
 }
 
