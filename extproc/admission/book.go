@@ -157,6 +157,16 @@ func (b *Book) Heard(id string, so *billing.Record) {
 	}
 }
 
+// Renew takes every open request as heard of now.
+func (b *Book) Renew() {
+	now := b.opt.now()
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for el := b.lists[open].Front(); el != nil; el = el.Next() {
+		el.Value.(*entry).since = now
+	}
+}
+
 // Finish implements billing.Journal: the first event of a request is its only one.
 func (b *Book) Finish(id string, status billing.Status, event []byte) (first bool, err error) {
 	k := kindSettled

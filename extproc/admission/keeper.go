@@ -36,14 +36,28 @@ func Keep(b *Book, unsettle func(quote string, last *billing.Record, at time.Tim
 func (k *Keeper) work() {
 	tick := time.NewTicker(max(k.timeout/keeperLooks, time.Millisecond))
 	defer tick.Stop()
+	last := k.book.opt.now()
 	for {
 		select {
 		case <-k.stop:
 			return
 		case <-tick.C:
-			k.EndSilent(k.timeout)
+			last = k.look(last)
 		}
 	}
+}
+
+// look ends what is silent, and returns the time. Where the last look is long ago,
+// this process was stopped: it was deaf, and nobody silent.
+func (k *Keeper) look(last time.Time) time.Time {
+	now := k.book.opt.now()
+	if now.Sub(last) > k.timeout/2 {
+		k.log.Warn("admission log: this process stood still; open requests are given time anew", "for", now.Sub(last))
+		k.book.Renew()
+		return now
+	}
+	k.EndSilent(k.timeout)
+	return now
 }
 
 // EndSilent ends every open request of which nothing was heard for so long. 0 is

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -90,6 +91,35 @@ func lostInMeantime(t *testing.T, s *harness.Shunt) string {
 	const id = "11111111-2222-4333-8444-555555555555"
 	admitByHand(t, filepath.Join(s.Dir, ".shunt", "run", "shunt.sock"), id)
 	return id
+}
+
+// shunt stands still for longer than the settle timeout: what it did not hear then
+// proves nothing.
+func TestStoppedAndContinued(t *testing.T) {
+	p, dir := newProvider(t), t.TempDir()
+	s := start(t, dir, p.config("sinks: [{file: events.jsonl}], settle_timeout: 1s"))
+	st := begin(t, s)
+	if err := s.Cmd.Process.Signal(syscall.SIGSTOP); err != nil {
+		t.Fatal(err)
+	}
+	until := time.Now().Add(2500 * time.Millisecond)
+	harness.Eventually(t, "two timeouts go by", func() error {
+		if time.Now().Before(until) {
+			return errFew
+		}
+		return nil
+	})
+	if err := s.Cmd.Process.Signal(syscall.SIGCONT); err != nil {
+		t.Fatal(err)
+	}
+	harness.Eventually(t, "shunt is back", s.Ready)
+	close(p.gate)
+	if _, err := st.rest(); err != nil {
+		t.Fatal(err)
+	}
+	if e := s.Event(t, st.id); e.Data.Status != "completed" || e.Data.Amount != amount {
+		t.Errorf("event: %s, %s", e.Data.Status, e.Data.Amount)
+	}
 }
 
 // Envoy is killed while a stream runs: the request is given up after the timeout, and
