@@ -30,6 +30,7 @@ type site struct {
 	*harness.Shunt
 	signer    *signer
 	providers map[string]*harness.Provider
+	config    string
 }
 
 // offers are the site's, the cheapest first; alpha and beta cache.
@@ -42,10 +43,24 @@ const offers = `
 func startSite(t *testing.T, state string) *site {
 	t.Helper()
 	s := &site{signer: newSigner(t), providers: map[string]*harness.Provider{}}
+	s.config = s.yaml(t) + state
+	s.run(t)
+	return s
+}
+
+func (s *site) run(t *testing.T) {
+	t.Helper()
 	dir := t.TempDir()
 	harness.WriteFile(t, filepath.Join(dir, "jwks.json"), s.signer.jwks())
-	s.Shunt = harness.Run(t, s.yaml(t)+state, harness.Options{Dir: dir, Env: []string{"EDGE_SECRET=" + edgeSecret}})
-	return s
+	s.Shunt = harness.Run(t, s.config, harness.Options{Dir: dir, Env: []string{"EDGE_SECRET=" + edgeSecret}})
+}
+
+// another is a second instance with the same configuration and a data_dir of its own.
+func (s *site) another(t *testing.T) *site {
+	t.Helper()
+	other := *s
+	other.run(t)
+	return &other
 }
 
 func (s *site) yaml(t *testing.T) string {
