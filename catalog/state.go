@@ -32,7 +32,7 @@ type StateTLS struct {
 
 // StateCache bounds what one instance keeps in memory, in bytes.
 type StateCache struct {
-	Preferences int64 // default 64 MiB: about 40,000 users with a handful of preferences each
+	Preferences int64 // default 64 MiB: about 50,000 users with a handful of preferences each
 	Sticky      int64 // default 256 MiB: about a million conversations
 }
 

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"path/filepath"
 	"sync"
 	"testing"
 	"time"
@@ -342,4 +343,18 @@ func TestCallerKey(t *testing.T) {
 	if k, err := alone.CallerKey(t.Context(), []byte("mine")); err != nil || string(k) != "mine" {
 		t.Errorf("embedded: %q, %v", k, err)
 	}
+}
+
+// The files of an embedded NATS are those of any other, as docs/state.md says for
+// moving to one.
+func TestEmbeddedFilesServeElsewhere(t *testing.T) {
+	embedded := options(t, "")
+	s := open(t, embedded)
+	set(t, s, "u", "x")
+	closeState(t, s)
+	o := lone(t)
+	o.StoreDir = filepath.Join(embedded.DataDir, "nats")
+	_, url := startNATS(t, o)
+	s = open(t, options(t, url))
+	want(t, s, "u", "x")
 }

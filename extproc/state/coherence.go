@@ -88,7 +88,7 @@ func (p *Preferences) store(user string, e *entry) {
 	if old, ok := p.cache.get(user); ok && old.era == e.era && old.revision >= e.revision {
 		return
 	}
-	p.cache.put(user, e, cost(e.doc), 0)
+	p.cache.put(user, e, int64(e.cost), 0)
 	p.cache.settle()
 }
 
@@ -104,10 +104,10 @@ func (p *Preferences) wiped() {
 	}
 }
 
-// decode reads a stored value. What is no document counts as none: its revision is
-// kept, so that an Update can replace it.
+// decode reads a stored value, which the entry keeps. What is no document counts as
+// none: its revision is kept, so that an Update can replace it.
 func (p *Preferences) decode(user string, v value) *entry {
-	e := &entry{revision: v.revision, era: p.era.Load()}
+	e := &entry{revision: v.revision, era: p.era.Load(), cost: costEntry}
 	if v.data == nil {
 		return e
 	}
@@ -116,8 +116,9 @@ func (p *Preferences) decode(user string, v value) *entry {
 		p.foreign(user, v.revision, err.Error())
 		return e
 	}
-	p.share(&doc)
-	e.doc = doc
+	if !doc.IsZero() {
+		e.data, e.cost = v.data, cost(doc, len(v.data))
+	}
 	return e
 }
 
@@ -131,28 +132,23 @@ func bounded(key string) string {
 	return key[:min(len(key), longest)]
 }
 
-// share lets documents share the text of providers' slugs.
-func (p *Preferences) share(d *prefs.Document) {
-	p.names.share(d.Preferred)
-	p.names.share(d.Excluded)
-	for _, o := range d.Models {
-		p.names.share(o.Preferred)
-		p.names.share(o.Excluded)
-	}
-}
-
 // What an entry of the cache takes, in bytes; measured by TestMemory.
 const (
-	costEntry    = 320 // the entry, its places in ristretto's maps
-	costProvider = 16 + 8
-	costModel    = 320 // a place in two maps, an override
+	costEntry    = 250 // the entry, its places in ristretto's maps
+	costResolved = 150
+	costModels   = 450 // a small map
+	costModel    = 130 // a place in it, when it has grown
+	costProvider = 8
 )
 
-// cost is what an entry takes in memory, once resolved.
-func cost(d prefs.Document) int64 {
-	n := costEntry + costProvider*(len(d.Preferred)+len(d.Excluded))
-	for id, o := range d.Models {
-		n += costModel + len(id) + costProvider*(len(o.Preferred)+len(o.Excluded))
+// cost is what a document of this size takes in memory, once resolved.
+func cost(d prefs.Document, size int) int32 {
+	n := costEntry + size + costResolved + costProvider*(len(d.Preferred)+len(d.Excluded))
+	if len(d.Models) > 0 {
+		n += costModels
 	}
-	return int64(n)
+	for _, o := range d.Models {
+		n += costModel + costProvider*(len(o.Preferred)+len(o.Excluded))
+	}
+	return int32(n)
 }

@@ -112,8 +112,8 @@ func (m *machine) check(t *rapid.T) {
 		if e.revision < least {
 			t.Fatalf("%s: revision %d is in the cache, and %d is known", user, e.revision, least)
 		}
-		if e.revision > 0 && e.doc.Preferred[0] != fmt.Sprintf("r%d", e.revision) {
-			t.Fatalf("%s: revision %d has the document %+v", user, e.revision, e.doc)
+		if e.revision > 0 && e.document().Preferred[0] != fmt.Sprintf("r%d", e.revision) {
+			t.Fatalf("%s: revision %d has the document %+v", user, e.revision, e.document())
 		}
 	}
 }
@@ -125,7 +125,7 @@ func TestCoherence(t *testing.T) {
 	}
 	defer c.close()
 	rapid.Check(t, func(t *rapid.T) {
-		p := &Preferences{cache: c, names: newNames(), count: new(counters), seed: maphash.MakeSeed()}
+		p := &Preferences{cache: c, count: new(counters), seed: maphash.MakeSeed()}
 		m := &machine{p: p, users: roommates(p, 3), newest: make(map[string]uint64), known: make(map[string]uint64)}
 		if rapid.Bool().Draw(t, "one user") {
 			m.users = m.users[:1]
@@ -148,7 +148,7 @@ func TestWiped(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer c.close()
-	p := &Preferences{cache: c, names: newNames(), count: new(counters), seed: maphash.MakeSeed()}
+	p := &Preferences{cache: c, count: new(counters), seed: maphash.MakeSeed()}
 	ev := event{key: "u", revision: 9, data: prefs.Document{Preferred: []string{"old"}}.Encode()}
 	p.apply(ev)
 	p.wiped()
@@ -157,7 +157,7 @@ func TestWiped(t *testing.T) {
 	}
 	ev.revision, ev.data = 1, prefs.Document{Preferred: []string{"new"}}.Encode()
 	p.apply(ev)
-	if e, ok := c.get("u"); !ok || e.era != p.era.Load() || e.doc.Preferred[0] != "new" {
+	if e, ok := c.get("u"); !ok || e.era != p.era.Load() || e.document().Preferred[0] != "new" {
 		t.Error("the new bucket's document, of a lower revision, was not taken")
 	}
 }

@@ -146,6 +146,25 @@ func TestTLS(t *testing.T) {
 	}
 }
 
+// permitted are the subjects that docs/state.md lists.
+func permitted(prefix string) []string {
+	var list []string
+	for _, b := range []string{"_prefs", "_sticky", "_keys"} {
+		stream := "KV_" + prefix + b
+		list = append(list, "$KV."+prefix+b+".>")
+		for _, op := range []string{"INFO", "CREATE", "UPDATE", "MSG.GET"} {
+			list = append(list, "$JS.API.STREAM."+op+"."+stream)
+		}
+		if b == "_keys" {
+			continue
+		}
+		for _, op := range []string{"CREATE", "DELETE", "MSG.NEXT"} {
+			list = append(list, "$JS.API.CONSUMER."+op+"."+stream+".>")
+		}
+	}
+	return list
+}
+
 // accounts makes a server that knows users by signed credentials, and credentials for
 // one of them.
 func accounts(t *testing.T) (o *server.Options, credentials []byte) {
@@ -194,7 +213,10 @@ func accounts(t *testing.T) (o *server.Options, credentials []byte) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	credentials, err = jwt.FormatUserConfig(sign(jwt.NewUserClaims(userID), account), seed)
+	uc := jwt.NewUserClaims(userID)
+	uc.Pub.Allow.Add(permitted("shunt")...)
+	uc.Sub.Allow.Add("_INBOX.>")
+	credentials, err = jwt.FormatUserConfig(sign(uc, account), seed)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -223,4 +245,15 @@ func TestCredentials(t *testing.T) {
 	current(t, s)
 	set(t, s, "u", "x")
 	want(t, s, "u", "x")
+	if err := s.Preferences().Delete(t.Context(), "u"); err != nil {
+		t.Error(err)
+	}
+	s.Sticky().Record(testKey(1), "novita", time.Now())
+	eventually(t, "stickiness is written", func() bool { return s.Counters().StickyWritten == 1 })
+	if err := s.Sticky().SetTTL(t.Context(), time.Minute); err != nil {
+		t.Error(err)
+	}
+	if _, err := s.CallerKey(t.Context(), []byte("own")); err != nil {
+		t.Error(err)
+	}
 }

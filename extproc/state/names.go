@@ -43,12 +43,3 @@ func (n *names) name(id uint32) string {
 	defer n.mu.RUnlock()
 	return n.text[id]
 }
-
-// share replaces names by equal ones that are in memory already.
-func (n *names) share(list []string) {
-	for i, name := range list {
-		if id, ok := n.id(name); ok {
-			list[i] = n.name(id)
-		}
-	}
-}

@@ -29,7 +29,6 @@ type Preferences struct {
 	bucket *bucket
 	watch  *watch
 	cache  *cache[string, *entry]
-	names  *names
 	count  *counters
 	log    *slog.Logger
 
@@ -56,11 +55,26 @@ const (
 var _ prefs.Store = (*Preferences)(nil)
 
 // entry is what is known of one user. It is shared and not changed, but for resolved.
+// It holds the document as it is stored: a tenth of what it takes once decoded, and
+// only a GET asks for that.
 type entry struct {
 	revision uint64
 	era      uint32
-	doc      prefs.Document
+	cost     int32  // bytes in memory, once resolved
+	data     []byte // a valid document; nil: nothing is saved
 	resolved atomic.Pointer[resolved]
+}
+
+// document is what data says.
+func (e *entry) document() prefs.Document {
+	if e.data == nil {
+		return prefs.Document{}
+	}
+	d, err := prefs.Decode(e.data)
+	if err != nil {
+		panic(err) // decode has checked it
+	}
+	return d
 }
 
 // resolved keeps what a document means under one catalog.
@@ -84,7 +98,7 @@ func newPreferences(s *State, o Options) (*Preferences, error) {
 	if err != nil {
 		return nil, fmt.Errorf("make the cache of preferences: %w", err)
 	}
-	p := &Preferences{cache: c, names: s.names, count: &s.count, log: o.Log, seed: maphash.MakeSeed()}
+	p := &Preferences{cache: c, count: &s.count, log: o.Log, seed: maphash.MakeSeed()}
 	p.bucket = newBucket(s.js, o.State.Prefix+"_prefs", func() jetstream.StreamConfig {
 		return jetstream.StreamConfig{
 			Description:       "shunt: saved preferences by keyed hash of the user",
@@ -103,7 +117,7 @@ func (p *Preferences) Get(ctx context.Context, user string) (prefs.Document, pre
 	if err != nil {
 		return prefs.Document{}, 0, err
 	}
-	return e.doc, prefs.Revision(e.revision), nil
+	return e.document(), prefs.Revision(e.revision), nil
 }
 
 // For returns the user's preferences as policy takes them, resolved against c; nil
@@ -111,13 +125,13 @@ func (p *Preferences) Get(ctx context.Context, user string) (prefs.Document, pre
 // catalog has changed.
 func (p *Preferences) For(ctx context.Context, user string, c *catalog.Catalog) (*policy.Preferences, error) {
 	e, err := p.entry(ctx, user)
-	if err != nil || e.doc.IsZero() {
+	if err != nil || e.data == nil {
 		return nil, err
 	}
 	if r := e.resolved.Load(); r != nil && r.catalog == c {
 		return r.preferences, nil
 	}
-	r := &resolved{c, Resolve(e.doc, c)}
+	r := &resolved{c, Resolve(e.document(), c)}
 	e.resolved.Store(r)
 	return r.preferences, nil
 }
@@ -190,14 +204,14 @@ func (p *Preferences) Update(ctx context.Context, user string, change func(prefs
 			return prefs.Document{}, p.unavailable(ctx, err)
 		}
 		old := p.decode(user, v)
-		next, err := change(old.doc)
+		next, err := change(old.document())
 		if err != nil {
 			return prefs.Document{}, err
 		}
 		data := next.Encode()
 		if bytes.Equal(data, v.data) {
 			p.learn(user, old) // what this caller has seen, its next read sees
-			return old.doc, nil
+			return next, nil
 		}
 		revision, err := p.bucket.put(within, user, data, v.revision)
 		if errors.Is(err, errChanged) {
@@ -208,9 +222,8 @@ func (p *Preferences) Update(ctx context.Context, user string, change func(prefs
 		if err != nil {
 			return prefs.Document{}, p.unavailable(ctx, err)
 		}
-		e := p.decode(user, value{data, revision}) // a copy: change's caller keeps next
-		p.wrote(user, e)
-		return e.doc, nil
+		p.wrote(user, p.decode(user, value{data, revision}))
+		return next, nil
 	}
 	return prefs.Document{}, fmt.Errorf("%w: %d attempts", prefs.ErrConflict, updateRounds)
 }
@@ -229,7 +242,7 @@ func (p *Preferences) Delete(ctx context.Context, user string) error {
 	if err != nil {
 		return p.unavailable(ctx, err)
 	}
-	p.wrote(user, &entry{revision: revision, era: p.era.Load()})
+	p.wrote(user, p.decode(user, value{revision: revision}))
 	return nil
 }
 

@@ -46,6 +46,19 @@ func (q *queue[T]) pop() (x T, ok bool) {
 	return x, true
 }
 
+// unpop makes x the oldest again, and reports whether there was no room for it.
+func (q *queue[T]) unpop(x T) (dropped bool) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if q.n == len(q.ring) {
+		return true
+	}
+	q.first = (q.first + len(q.ring) - 1) % len(q.ring)
+	q.ring[q.first] = x
+	q.n++
+	return false
+}
+
 func (q *queue[T]) len() int {
 	q.mu.Lock()
 	defer q.mu.Unlock()

@@ -53,8 +53,7 @@ type State struct {
 func Open(ctx context.Context, o Options) (*State, error) {
 	s := &State{log: o.Log, link: newLink(), names: newNames()}
 	if err := s.connect(ctx, o); err != nil {
-		s.closeEngine(ctx)
-		return nil, err
+		return nil, errors.Join(err, s.closeEngine(ctx))
 	}
 	var err error
 	if s.js, err = jetstream.New(s.conn); err == nil {
@@ -62,8 +61,7 @@ func Open(ctx context.Context, o Options) (*State, error) {
 	}
 	if err != nil {
 		s.closeStores()
-		s.closeEngine(ctx)
-		return nil, fmt.Errorf("open the state: %w", err)
+		return nil, errors.Join(fmt.Errorf("open the state: %w", err), s.closeEngine(ctx))
 	}
 	run, stop := context.WithCancel(context.WithoutCancel(ctx))
 	s.stop = stop

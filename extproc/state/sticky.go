@@ -65,7 +65,7 @@ const (
 	// is not written again.
 	freshPart = 10
 	// costRecord is what a record takes in memory, in bytes; measured by TestMemory.
-	costRecord   = 192
+	costRecord   = 200
 	stickyBatch  = 4096
 	settleEvery  = 4096 // less than ristretto's buffer
 	longestSlug  = 64

@@ -177,8 +177,19 @@ func TestQueue(t *testing.T) {
 				naive = naive[max(0, len(naive)-len(q.ring)):]
 			} else if x, ok := q.pop(); ok != (len(naive) > 0) || ok && x != naive[0] {
 				t.Fatalf("pop: %d, %v; want the first of %v", x, ok, naive)
+			} else if ok && rapid.Bool().Draw(t, "unpop") {
+				if q.unpop(x) {
+					t.Fatalf("no room for %d, which was just taken", x)
+				}
 			} else if ok {
 				naive = naive[1:]
+			} else if q.unpop(i) {
+				t.Fatalf("no room for %d in an empty queue", i)
+			} else {
+				naive = append(naive, i)
+			}
+			if len(naive) == len(q.ring) && !q.unpop(-1) {
+				t.Fatal("room in a full queue")
 			}
 			if q.len() != len(naive) {
 				t.Fatalf("%d in the queue, want %d", q.len(), len(naive))

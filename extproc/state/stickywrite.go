@@ -54,7 +54,9 @@ func (st *Sticky) drain(ctx context.Context) error {
 			continue // it waited too long
 		}
 		if err := st.publish(ctx, p); err != nil {
-			st.count.stickyFailed.Add(1)
+			if st.queue.unpop(p) { // the connection is gone, whether or not that is known yet
+				st.count.stickyDropped.Add(1)
+			}
 			return err
 		}
 	}

@@ -47,7 +47,8 @@ type event struct {
 const (
 	shortestWait = 50 * time.Millisecond // between two sessions
 	longestWait  = 2 * time.Second
-	setupTimeout = 5 * time.Second
+	// A cluster that is electing a leader does not answer at all: better ask again.
+	setupTimeout = 2 * time.Second
 
 	// The server says at least this often that it is there; after twice the time, the
 	// watch looks for another. Half a second is the least that NATS allows.
@@ -72,7 +73,7 @@ func (w *watch) run(ctx context.Context) {
 		}
 		w.restarts.Add(1)
 		why := err.Error()
-		if old := w.trouble.Swap(&why); old == nil || *old != why {
+		if old := w.trouble.Swap(&why); !errors.Is(err, errLost) && (old == nil || *old != why) {
 			w.log.Warn("following a bucket was interrupted", "bucket", w.bucket.name, "error", err)
 		}
 		pause(ctx, wait)
@@ -180,10 +181,10 @@ func (w *watch) forget(name string) {
 	}
 }
 
-// cause prefers to say why a context ended.
+// cause prefers to say that it was the connection.
 func cause(ctx context.Context, err error) error {
-	if ctx.Err() != nil {
-		return context.Cause(ctx)
+	if c := context.Cause(ctx); errors.Is(c, errLost) {
+		return c
 	}
 	return err
 }

@@ -74,7 +74,7 @@ func Decode(b []byte) (Document, error) {
 	dec.DisallowUnknownFields()
 	var s stored
 	if err := dec.Decode(&s); err != nil {
-		return Document{}, fmt.Errorf("%w: %v", ErrForeign, err)
+		return Document{}, fmt.Errorf("%w: %w", ErrForeign, err)
 	}
 	if _, err := dec.Token(); !errors.Is(err, io.EOF) {
 		return Document{}, fmt.Errorf("%w: something follows it", ErrForeign)
