@@ -1,7 +1,7 @@
 -- Edits a provider's answer on its way to the client, chunk by chunk:
 --   * names the provider in the JSON answer or in the first SSE event (FALL-4);
 --   * takes out the usage chunk that shunt asked for and the client did not (BILL-7);
---   * marks a 200 that turns out to be an error;
+--   * marks a 200 that turns out to be an error, or does not say why it ended;
 --   * replaces an answer that is the operator's affair, not the client's (API-6).
 -- Usage has been counted before this filter sees a byte.
 
@@ -127,12 +127,27 @@ local function is_error(s, open)
   return kind == '"error"' or kind == '"response.failed"'
 end
 
+-- The answer says why it ended: a finish reason that is not null, or the end of a
+-- response. In what a model wrote, the quotes of these would be escaped.
+local function says_why_it_ended(s)
+  local from = 1
+  while true do
+    local _, stop = s:find('"finish_reason"', from, true)
+    if not stop then break end
+    if s:find('^%s*:%s*"', stop + 1) then return true end
+    from = stop + 1
+  end
+  return s:find('"response.completed"', 1, true) or s:find('"response.incomplete"', 1, true)
+    or s:find('"status"', 1, true) and (s:find('"status"%s*:%s*"completed"') or s:find('"status"%s*:%s*"incomplete"'))
+end
+
 -- A JSON answer is held back until it looks complete, so that a "provider" anywhere
 -- in it can give way. White space before it, which keeps the client's connection
 -- alive, is not.
 local function edit_json(handle, text)
-  local held, done, last, out = "", false, nil, ""
+  local held, done, last, out, finished = "", false, nil, "", false
   local function settle(open)
+    finished = says_why_it_ended(held)
     if is_error(held, open) then mark(handle, "stream_error", true) end
     local edited = text and insert(held, open, text) or held
     held, done = "", true
@@ -151,11 +166,14 @@ local function edit_json(handle, text)
         out = settle(open)
       end
       if out ~= data then chunk:setBytes(out) end
+    elseif not finished then
+      finished = says_why_it_ended(bytes(chunk))
     end
   end
   if held ~= "" then -- it ended within the object
     last:setBytes(settle(held:match("^%s*(){")))
   end
+  if not finished then mark(handle, "no_finish", true) end
 end
 
 -- SSE
@@ -212,7 +230,7 @@ end
 -- The editor of one stream. An event is edited when it is whole. Nothing is held back
 -- where nothing is left to edit.
 local function new_editor(handle, text, strip)
-  local ed = { named = text == nil, failed = false }
+  local ed = { named = text == nil, failed = false, finished = false }
   local held = ""     -- the beginning of the event that is not whole yet
   local sent = 0      -- how much of held has been passed on
   local blind = false -- the event was longer than held may be
@@ -247,6 +265,7 @@ local function new_editor(handle, text, strip)
 
   -- What goes on in place of data.
   function ed.push(data)
+    if not ed.finished then ed.finished = says_why_it_ended(held .. data) end
     if ed.named and held == "" and (data:sub(-2) == "\n\n" or data:sub(-3) == "\n\r\n") and boring(data) then
       return data
     end
@@ -296,6 +315,7 @@ local function edit_events(handle, text, strip)
     local rest = ed.finish()
     if rest ~= "" then last:setBytes(out .. rest) end
   end
+  if not ed.finished then mark(handle, "no_finish", true) end
 end
 
 function envoy_on_response(handle)

@@ -23,6 +23,7 @@ const (
 // Keys that the response filter sets in Namespace.
 const (
 	KeyStreamError = "stream_error" // bool: a 200 stream carried an error event
+	KeyNoFinish    = "no_finish"    // bool: the answer came to its end, and named no finish reason
 	KeyTail        = "tail"         // string: a last SSE line that had no newline, when it holds usage
 )
 

@@ -55,6 +55,7 @@ func recordOf(e *logv3.HTTPAccessLogEntry) (*billing.Record, error) {
 		Provider:     providerOf(e),
 		End:          end(e),
 		StreamError:  shunts(e, names.KeyStreamError).GetBoolValue(),
+		NoFinish:     shunts(e, names.KeyNoFinish).GetBoolValue(),
 		Usage:        usage,
 	}
 	r.Last = last(e, r)

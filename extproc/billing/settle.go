@@ -158,7 +158,8 @@ func noteOf(d *Data, r *Record) Note {
 		return ErrorAnswer
 	case r.brokenOff():
 		return BrokenOff
-	case d.Status == Completed && r.NoFinish && d.Usage.CompletionTokens == Known(0):
+	// Without a report, a short stream is as good as empty, and a short JSON answer is not.
+	case d.Status == Completed && r.NoFinish && d.Usage.CompletionTokens == Known(0) && (r.Usage.Completion.Known || d.Stream):
 		return EmptyAnswer
 	}
 	return ""

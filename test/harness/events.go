@@ -57,6 +57,7 @@ type Event struct {
 		ListAmount  string         `json:"list_amount"`
 		Currency    string         `json:"currency"`
 		BillingMode string         `json:"billing_mode"`
+		Note        string         `json:"note"`
 	} `json:"data"`
 }
 
