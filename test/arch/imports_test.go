@@ -32,6 +32,8 @@ var mayImport = map[string][]string{
 	"extproc/api":           {"catalog", "policy/...", "extproc/openai"},
 	"extproc/identity":      {"catalog", "envoy/names"},
 	"extproc/billing/sinks": {"catalog", "extproc/billing"},
+	// a second implementation, which may share nothing with the first
+	"extproc/billing/audit": {},
 	"envoy":                 {"catalog", "envoy/names"},
 	"envoy/names":           {},
 	"envoy/runner":          {},

@@ -2,6 +2,7 @@ package audit
 
 import (
 	"bytes"
+	"os"
 	"strings"
 	"testing"
 )
@@ -56,6 +57,22 @@ func TestCheckFindsNothingWrong(t *testing.T) {
 		if got := check(t, line); got != "" {
 			t.Errorf("%s: %s", name, got)
 		}
+	}
+}
+
+// The event of the documentation adds up, and is the one that its text computes.
+func TestDocumentedEvent(t *testing.T) {
+	page, err := os.ReadFile("../../../docs/billing.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, rest, _ := strings.Cut(string(page), "```json\n")
+	event, _, found := strings.Cut(rest, "\n```")
+	if !found {
+		t.Fatal("docs/billing.md shows no event")
+	}
+	if got := check(t, event); got != "" {
+		t.Errorf("docs/billing.md: %s", got)
 	}
 }
 
