@@ -15,8 +15,8 @@ type Health struct {
 	MaxCooldown     time.Duration // no cooldown is longer, whatever a provider asks for. Default 5m; at most 24h.
 
 	ConsecutiveFailures int     // as many in a row cool an offer down. Default 5; 1 to 1000.
-	ErrorRate           float64 // a share of failures in the window that does so too, above 0, at most 1. Default 0.5 …
-	MinRequests         int     // … once the window has as many requests. Default 20; 1 to 1,000,000.
+	ErrorRate           float64 // a share of failures that does so too, above 0, at most 1. Default 0.5 …
+	MinRequests         int     // … among about as many of the last requests. Default 20; 1 to 1,000,000.
 
 	Probe          float64 // share of requests that an offer gets after such a cooldown, above 0, at most 1. Default 0.1 …
 	ProbeSuccesses int     // … until as many have succeeded. Default 3; 1 to 100.
@@ -57,7 +57,7 @@ func (d *decoder) health(v value) {
 			}
 			set(&h.Window)(t, ok)
 		case "min_samples":
-			set(&h.MinSamples)(d.whole(v, 1, mostSamples))
+			set(&h.MinSamples)(d.whole(v, mostSamples))
 		case "explore":
 			if share, ok := d.share(v); ok && share > mostExplored {
 				d.fault(v, "is more than half of the requests")
@@ -71,23 +71,23 @@ func (d *decoder) health(v value) {
 		case "max_cooldown":
 			set(&h.MaxCooldown)(d.duration(v, longest))
 		case "consecutive_failures":
-			set(&h.ConsecutiveFailures)(d.whole(v, 1, mostFailures))
+			set(&h.ConsecutiveFailures)(d.whole(v, mostFailures))
 		case "error_rate":
 			set(&h.ErrorRate)(d.positiveShare(v))
 		case "min_requests":
-			set(&h.MinRequests)(d.whole(v, 1, mostRequests))
+			set(&h.MinRequests)(d.whole(v, mostRequests))
 		case "probe":
 			set(&h.Probe)(d.positiveShare(v))
 		case "probe_successes":
-			set(&h.ProbeSuccesses)(d.whole(v, 1, mostSuccesses))
+			set(&h.ProbeSuccesses)(d.whole(v, mostSuccesses))
 		}
 	})
-	d.cooldowns(v, h, given)
+	d.cooldowns(h, given)
 }
 
 // cooldowns checks that max_cooldown bounds the others; it bounds the defaults of
 // those that are not given.
-func (d *decoder) cooldowns(v value, h *Health, given map[string]value) {
+func (d *decoder) cooldowns(h *Health, given map[string]value) {
 	for key, t := range map[string]*time.Duration{"cooldown": &h.Cooldown, "refusal_cooldown": &h.RefusalCooldown} {
 		at, ok := given[key]
 		switch {

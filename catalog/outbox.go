@@ -69,7 +69,7 @@ func (d *decoder) outbox(v value) {
 		case "on_full":
 			set(&o.OnFull)(choose(d, v, onFulls))
 		case "tries":
-			set(&o.Tries)(d.whole(v, 1, mostTries))
+			set(&o.Tries)(d.whole(v, mostTries))
 		}
 	})
 }

@@ -77,7 +77,7 @@ func (d *decoder) tier(v value, p *Price) (Tier, bool) {
 	whole := true
 	ok := d.object(v, tierKeys, func(key string, v value) {
 		if key == "above" {
-			n, ok := d.whole(v, 1, mostAbove)
+			n, ok := d.whole(v, mostAbove)
 			t.Above, whole = int64(n), whole && ok
 			return
 		}

@@ -37,7 +37,7 @@ func (d *decoder) routing(v value) {
 		case "sort":
 			set(&r.Sort)(choose(d, v, routingSorts))
 		case "max_attempts":
-			set(&r.MaxAttempts)(d.whole(v, 1, mostAttempts))
+			set(&r.MaxAttempts)(d.whole(v, mostAttempts))
 		case "fallback_on":
 			r.FallbackOn = d.fallbackOn(v)
 		case "sticky_ttl":

@@ -118,15 +118,15 @@ func (d *decoder) plain(v value, want string, tags ...string) (string, bool) {
 	return "", false
 }
 
-// whole returns a whole number from lo to hi.
-func (d *decoder) whole(v value, lo, hi int) (int, bool) {
+// whole returns a whole number from 1 to hi.
+func (d *decoder) whole(v value, hi int) (int, bool) {
 	s, ok := d.plain(v, "a whole number", "!!int", "!!float")
 	if !ok {
 		return 0, false
 	}
 	n, err := strconv.Atoi(s)
-	if err != nil || n < lo || n > hi {
-		d.fault(v, "%s is not a whole number from %d to %d", quote(s), lo, hi)
+	if err != nil || n < 1 || n > hi {
+		d.fault(v, "%s is not a whole number from 1 to %d", quote(s), hi)
 		return 0, false
 	}
 	return n, true

@@ -32,7 +32,7 @@ func (d *decoder) httpSink(v value) (*HTTPSink, bool) {
 		case "url":
 			set(&s.URL)(d.receiver(v))
 		case "batch":
-			set(&s.Batch)(d.whole(v, 1, mostBatch))
+			set(&s.Batch)(d.whole(v, mostBatch))
 		case "headers":
 			s.Headers = d.secretHeaders(v)
 		case "timeout":

@@ -84,7 +84,7 @@ func (d *decoder) state(v value) {
 			d.stateTLS(v)
 			external[key] = v
 		case "replicas":
-			set(&s.Replicas)(d.whole(v, 1, mostReplicas))
+			set(&s.Replicas)(d.whole(v, mostReplicas))
 			if s.Replicas > 1 {
 				external[key] = v
 			}

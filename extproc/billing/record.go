@@ -24,13 +24,13 @@ type Record struct {
 	Usage       Usage // as the provider reported it; unknown where it did not
 }
 
-// success: the client was sent a 2xx status, so an answer began.
 // Answered reports whether a provider answered the request as it was asked: a 2xx
 // answer whose end, if it was not reached, was not the provider's doing.
 func (r *Record) Answered() bool {
 	return r.success() && r.Provider != "" && r.End != EndCut && !r.StreamError
 }
 
+// success: the client was sent a 2xx status, so an answer began.
 func (r *Record) success() bool { return r.Status >= 200 && r.Status <= 299 }
 
 // End says how an answer came to its end.

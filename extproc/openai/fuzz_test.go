@@ -109,8 +109,8 @@ func FuzzScan(f *testing.F) {
 			}
 			if text, kind := o.Text(string(m.Key)); kind == String {
 				var want string
-				if json.Unmarshal(value, &want); text != want {
-					t.Fatalf("%q: text %q, want %q", m.Key, text, want)
+				if err := json.Unmarshal(value, &want); err != nil || text != want {
+					t.Fatalf("%q: text %q, want %q, %v", m.Key, text, want, err)
 				}
 			}
 		}

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -203,7 +204,7 @@ func TestScanLargeObjects(t *testing.T) {
 	if _, err := Scan(body); err != nil {
 		t.Fatal(err)
 	}
-	twice := append(body[:len(body)-2:len(body)-2], `,"\u006b77":0}}`...)
+	twice := slices.Concat(body[:len(body)-2], []byte(`,"\u006b77":0}}`))
 	if _, err := Scan(twice); !errors.Is(err, ErrDuplicateKey) {
 		t.Fatalf("one of %d keys stands twice: %v", n, err)
 	}

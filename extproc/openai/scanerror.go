@@ -31,7 +31,7 @@ func (e *ScanError) Error() string {
 	switch {
 	case e.Key != "":
 		return "key " + e.Key + " stands twice in one object" + at
-	case e.Err == ErrTooDeep:
+	case errors.Is(e.Err, ErrTooDeep):
 		return "nested more than " + strconv.Itoa(MaxDepth) + " levels deep" + at
 	case e.detail != "":
 		return e.Err.Error() + ": " + e.detail + at

@@ -62,7 +62,7 @@ type Saved struct {
 	Fallback            string // on, off
 }
 
-// Stateless: request and catalog are all that the case needs.
+// Stateless reports whether request and catalog are all that the case needs.
 func (s *State) Stateless() bool {
 	return len(s.Cooling) == 0 && len(s.Measured) == 0 && s.Saved == nil && len(s.Overrides) == 0 &&
 		!s.Subscriber && s.Sticky == ""

@@ -75,6 +75,7 @@ func TestReload(t *testing.T) {
 		}
 	})
 	resp, _ := begin(t, newPost(t, p.URL+chatPath, p.body(stream)))
+	defer func() { _ = resp.Body.Close() }()
 	if err := readUntil(resp.Body, chunkRole[1:]); err != nil {
 		t.Fatal(err)
 	}
