@@ -40,6 +40,8 @@ func localErrors(c *catalog.Catalog) []apiError {
 			message: "the routing service did not answer; try again", headers: retrySoon},
 		{when: details("jwt_authn"), status: 401, kind: "authentication_error", code: "invalid_token",
 			message: "the token in the authorization header is not valid or has expired"},
+		{when: `xds.route_name == "` + routeAPI + `" && response.code >= 500`, status: 503, kind: "server_error", code: "overloaded",
+			message: "the routing service did not answer; try again", headers: retrySoon},
 		{when: "response.code == 431", status: 431, kind: "invalid_request_error", code: "headers_too_large",
 			message: "the request headers are too large"},
 		{when: "response.code == 408", status: 408, kind: "invalid_request_error", code: "request_timeout",

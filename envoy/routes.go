@@ -139,20 +139,22 @@ func undecidedAction(c *catalog.Catalog, p catalog.RoutedPath) *routev3.RouteAct
 	}
 }
 
+const routeAPI = "api"
+
 // apiRoutes are answered by shunt itself (API-2 … API-5).
 func apiRoutes() []*routev3.Route {
-	to := func(name string, m *routev3.RouteMatch) *routev3.Route {
-		return &routev3.Route{Name: name, Match: m, Action: &routev3.Route_Route{Route: &routev3.RouteAction{
+	to := func(m *routev3.RouteMatch) *routev3.Route {
+		return &routev3.Route{Name: routeAPI, Match: m, Action: &routev3.Route_Route{Route: &routev3.RouteAction{
 			ClusterSpecifier: &routev3.RouteAction_Cluster{Cluster: names.ClusterAPI},
-			Timeout:          duration(10 * time.Second),
+			Timeout:          duration(messageTimeout), // SEC-5
 		}}}
 	}
 	var out []*routev3.Route
 	for _, path := range names.APIPaths {
-		out = append(out, to("api", &routev3.RouteMatch{PathSpecifier: &routev3.RouteMatch_Path{Path: path}}))
+		out = append(out, to(&routev3.RouteMatch{PathSpecifier: &routev3.RouteMatch_Path{Path: path}}))
 	}
 	for _, prefix := range names.APIPrefixes {
-		out = append(out, to("api", &routev3.RouteMatch{PathSpecifier: &routev3.RouteMatch_Prefix{Prefix: prefix}}))
+		out = append(out, to(&routev3.RouteMatch{PathSpecifier: &routev3.RouteMatch_Prefix{Prefix: prefix}}))
 	}
 	return out
 }

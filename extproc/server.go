@@ -75,7 +75,7 @@ func (s *Server) begin(ctx context.Context, overloaded bool) session {
 		s.shed.Add(1)
 		return shedSession{}
 	}
-	return &requestSession{decider: s.Decider}
+	return &requestSession{ctx: ctx, decider: s.Decider}
 }
 
 func (s *Server) serve(stream grpc.BidiStreamingServer[extprocv3.ProcessingRequest, extprocv3.ProcessingResponse], ses session) (err error) {
@@ -91,6 +91,9 @@ func (s *Server) serve(stream grpc.BidiStreamingServer[extprocv3.ProcessingReque
 			return err
 		}
 		done, err := ses.push(m)
+		if gone := stream.Context().Err(); err != nil && gone != nil {
+			return status.FromContextError(gone).Err()
+		}
 		if err != nil {
 			return status.Error(codes.InvalidArgument, fmt.Sprintf("ext_proc: %v", err))
 		}

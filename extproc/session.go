@@ -1,6 +1,7 @@
 package extproc
 
 import (
+	"context"
 	"strconv"
 	"time"
 
@@ -38,6 +39,7 @@ type Decider struct {
 
 // requestSession decides one request.
 type requestSession struct {
+	ctx     context.Context // of the stream
 	decider *Decider
 	in      intake
 	out     []*extprocv3.ProcessingResponse
@@ -53,6 +55,12 @@ func (s *requestSession) push(m *extprocv3.ProcessingRequest) (bool, error) {
 		return true, nil
 	}
 	rq, refusal := s.decider.decide(s.in.headers, s.in.body)
+	if refusal == nil {
+		if err := s.ctx.Err(); err != nil {
+			return false, err // Envoy has given the request up: it is not admitted
+		}
+		refusal = s.decider.admit(rq)
+	}
 	if refusal != nil {
 		s.out = []*extprocv3.ProcessingResponse{refuse(refusal)}
 		return true, nil
@@ -67,6 +75,7 @@ func (s *requestSession) answers() []*extprocv3.ProcessingResponse { return s.ou
 
 // routed is a request that was admitted: what Envoy is told about it.
 type routed struct {
+	id        string
 	api       catalog.API
 	query     string // with its question mark, or ""
 	decision  *policy.Decision
@@ -111,8 +120,7 @@ func (d *Decider) read(h *extprocv3.HttpHeaders, body []byte) (rd reading, refus
 	return rd, refusal
 }
 
-// decide reads, decides, quotes and rewrites. It is everything that happens to a
-// request in Go.
+// decide reads, decides, quotes and rewrites.
 func (d *Decider) decide(h *extprocv3.HttpHeaders, body []byte) (*routed, *policy.Error) {
 	rd, refusal := d.read(h, body)
 	if refusal != nil {
@@ -126,23 +134,20 @@ func (d *Decider) decide(h *extprocv3.HttpHeaders, body []byte) (*routed, *polic
 	if refusal != nil {
 		return nil, refusal
 	}
-	rq := &routed{api: rd.api, query: rd.headers.query, decision: dec, stream: openai.StreamRequested(&rd.object), sticky: stickyKey}
+	rq := &routed{id: rd.headers.id, api: rd.api, query: rd.headers.query, decision: dec, stream: openai.StreamRequested(&rd.object), sticky: stickyKey}
 	rq.timeouts = timeoutsOf(dec, rd.snap.Catalog)
 	rq.rewrite(&rd.object)
 	rq.quote = d.quote(rq, &rd, now, len(body))
 	if rd.headers.explain && rd.snap.Catalog.Routing.Explain {
 		rq.explain = policy.Explain(rd.req, dec, rd.snap).Header(explainLimit)
 	}
-	if refusal := d.admit(rd.headers.id, rq.quote); refusal != nil {
-		return nil, refusal
-	}
 	return rq, nil
 }
 
 // admit makes sure that the request will be billed (BILL-1). From here on it is
 // admitted.
-func (d *Decider) admit(id string, quote []byte) *policy.Error {
-	if d.Admit == nil || d.Admit(id, quote) == nil {
+func (d *Decider) admit(rq *routed) *policy.Error {
+	if d.Admit == nil || d.Admit(rq.id, rq.quote) == nil {
 		return nil
 	}
 	return &policy.Error{Status: 503, Code: openai.CodeOverloaded, Message: "requests cannot be recorded at the moment; try again"}

@@ -111,6 +111,46 @@ func TestErrorInJSON(t *testing.T) {
 	}
 }
 
+// FALL-4: response_provider: header leaves bodies alone.
+func TestProviderInHeader(t *testing.T) {
+	t.Parallel()
+	l := newLab(t, labOptions{Models: 40, Routing: "response_provider: header"})
+	for name, tc := range map[string]struct{ contentType, body string }{
+		"FALL-4 JSON":                 {"application/json", "\n { \"provider\" : 1e0, \"id\":[] } \n"},
+		"FALL-4 half an object":       {"application/json", `{"id":`},
+		"FALL-4 stream":               {"text/event-stream", ": x\r\n\r\n" + sse("\r\n", chunkTheirs, chunkBeside, done)},
+		"FALL-4 stream without end":   {"text/event-stream", strings.TrimRight(sse("\n", chunkTheirs, chunkSoFar), "\n")},
+		"FALL-4 stream with an error": {"text/event-stream", sse("\n", chunkTheirs, chunkError)},
+	} {
+		for _, more := range []string{"", stream, streamAsked} {
+			t.Run(name+" "+more, func(t *testing.T) {
+				t.Parallel()
+				p := l.probe(t)
+				p.on("p0", reply(200, tc.contentType, tc.body))
+				a := p.chat(more)
+				a.want(t, 200, "p0", 1)
+				if a.Body != tc.body {
+					t.Errorf("got %q, want %q", a.Body, tc.body)
+				}
+				failed := strings.Contains(tc.body, chunkError)
+				if e := p.event(a); (e.Data.Status == "failed") != failed {
+					t.Errorf("the event says %s", e.Data.Status)
+				}
+			})
+		}
+	}
+	t.Run("BILL-7 an added usage chunk goes all the same", func(t *testing.T) {
+		t.Parallel()
+		p := l.probe(t)
+		p.on("p0", reply(200, "text/event-stream", sse("\n", chunkRole, chunkUsage, done)))
+		a := p.chat(stream)
+		if want := sse("\n", chunkRole, done); a.Body != want {
+			t.Errorf("got %q, want %q", a.Body, want)
+		}
+		p.wantUsage(a, "reported", "completed")
+	})
+}
+
 // FALL-4: who served is said on every kind of answer.
 func TestEveryAnswerSaysWho(t *testing.T) {
 	t.Parallel()
