@@ -74,6 +74,13 @@ func post(t testing.TB, url, body string, headers ...string) answer {
 	return do(t, newPost(t, url, body, headers...))
 }
 
+func get(t testing.TB, url string, headers ...string) answer {
+	t.Helper()
+	req := newPost(t, url, "", headers...)
+	req.Method, req.Body, req.ContentLength = http.MethodGet, nil, 0
+	return do(t, req)
+}
+
 func do(t testing.TB, req *http.Request) answer {
 	t.Helper()
 	return doWith(t, client, req)
