@@ -24,7 +24,7 @@ func TestRetryAfter(t *testing.T) {
 		{Event{Outcome: Status, Status: 529, RetryAfter: 7 * sec}, 7 * sec},
 		{Event{Outcome: Status, Status: 429, RetryAfter: time.Hour}, 5 * mnt},
 		{Event{Outcome: Status, Status: 503, RetryAfter: 24 * time.Hour}, 5 * mnt},
-		{Event{Outcome: Status, Status: 429}, 10 * sec},
+		{Event{Outcome: Status, Status: 429}, 0},
 		{Event{Outcome: Status, Status: 503}, 0},
 		{Event{Outcome: Status, Status: 500, RetryAfter: 7 * sec}, 0},
 		{Event{Outcome: Status, Status: 400, RetryAfter: 7 * sec}, 0},
@@ -57,18 +57,21 @@ func TestDeadlineIsExtended(t *testing.T) {
 // 429s in a row that name no time double it; those of one burst count once.
 func TestLimitedWithoutTime(t *testing.T) {
 	l := newLab(t, 1, 1)
+	l.apply(status(0, 429)).after(2 * sec)
 	for _, want := range []time.Duration{10 * sec, 20 * sec, 40 * sec, 80 * sec, 160 * sec, 5 * mnt, 5 * mnt} {
 		equal(t, "cooldown", l.times(20, status(0, 429)).left(0), want)
 		l.after(want)
 	}
 	l.apply(ok(0, 300*ms))
-	equal(t, "after a success", l.apply(status(0, 429)).left(0), 10*sec)
+	equal(t, "after a success", l.lasting(4, status(0, 429)).left(0), 0)
+	equal(t, "after a success and five", l.apply(status(0, 429)).left(0), 10*sec)
 }
 
 func TestRefused(t *testing.T) {
 	for _, code := range []int{401, 402, 403, 404} {
 		l := newLab(t, 1, 2)
-		equal(t, "first", l.times(5, status(0, code)).left(0), mnt)
+		equal(t, "one", l.apply(status(0, code)).left(0), 0)
+		equal(t, "five", l.lasting(4, status(0, code)).left(0), mnt)
 		equal(t, "phase", l.after(mnt).phase(0), Probing)
 		equal(t, "second", l.apply(status(0, code)).left(0), 2*mnt)
 		l.after(2*mnt).times(3, ok(0, 300*ms))
@@ -107,45 +110,78 @@ func TestConsecutiveFailures(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			l := newLab(t, 1, 2)
 			l.times(4, ev).apply(ok(0, 300*ms))
-			equal(t, "after a success between", l.times(4, ev).left(0), 0)
+			equal(t, "after a success between", l.lasting(4, ev).left(0), 0)
 			equal(t, "after five", l.apply(ev).left(0), 10*sec)
 			equal(t, "the other offer", l.left(1), 0)
 		})
 	}
 }
 
-func TestErrorRate(t *testing.T) {
-	l := newLab(t, 1, 1)
-	for range 9 {
-		l.apply(ok(0, 300*ms)).apply(status(0, 500))
+// mixed is one failure in so many requests, ten requests a second, for so long or until
+// the offer cools down.
+func (l *lab) mixed(failures, requests int, d time.Duration) *lab {
+	for i := range int(d / (100 * ms)) {
+		if l.after(100*ms).phase(0) == Cooling {
+			break
+		}
+		if i*failures%requests < failures {
+			l.apply(status(0, 500))
+		} else {
+			l.apply(ok(0, 300*ms))
+		}
 	}
-	equal(t, "below min_requests", l.left(0), 0)
-	equal(t, "half of 20", l.apply(ok(0, 300*ms)).apply(status(0, 500)).left(0), 10*sec)
-
-	l = newLab(t, 1, 1)
-	for range 100 {
-		l.apply(ok(0, 300*ms)).apply(ok(0, 300*ms)).apply(status(0, 500))
-	}
-	equal(t, "a third", l.left(0), 0)
+	return l
 }
 
-// Failures of a window ago do not count.
+func TestErrorRate(t *testing.T) {
+	l := newLab(t, 1, 1)
+	began := l.mixed(0, 1, 5*mnt).now
+	l.mixed(2, 3, mnt)
+	equal(t, "two thirds", l.phase(0), Cooling)
+	if took := l.now.Sub(began); took < 2*sec || took > 6*sec {
+		t.Errorf("two thirds were found out after %v, want 20 requests and 2 s", took)
+	}
+	equal(t, "two thirds of few", newLab(t, 1, 1).mixed(2, 3, 1900*ms).phase(0), Usable)
+	equal(t, "a third", newLab(t, 1, 1).mixed(1, 3, 10*mnt).phase(0), Usable)
+}
+
+// Many that fail at one moment, among others that do not, are a blip.
+func TestErrorRateOfABurst(t *testing.T) {
+	l := newLab(t, 1, 1).mixed(1, 10, mnt)
+	l.times(50, status(0, 500)).times(50, ok(0, 300*ms))
+	equal(t, "phase", l.mixed(1, 10, mnt).phase(0), Usable)
+}
+
+// What led to a cooldown does not lead to the next one.
+func TestErrorRateBeginsAnew(t *testing.T) {
+	l := newLab(t, 1, 1)
+	l.mixed(2, 3, mnt)
+	equal(t, "phase", l.phase(0), Cooling)
+	l.after(10*sec).times(3, ok(0, 300*ms)).apply(status(0, 500))
+	equal(t, "phase after one failure more", l.phase(0), Usable)
+}
+
+// An offer that said when to come back is not punished for saying it again.
+func TestRetryAfterInARow(t *testing.T) {
+	l := newLab(t, 1, 1)
+	l.times(50, Event{Outcome: Status, Status: 503, RetryAfter: 2 * sec})
+	equal(t, "cooldown", l.left(0), 2*sec)
+	equal(t, "strikes", l.Stats(0, l.now).Strikes, 0)
+}
+
+// Failures from before a window without requests do not count.
 func TestErrorRateForgets(t *testing.T) {
 	l := newLab(t, 1, 1)
-	for range 12 {
-		l.apply(status(0, 500)).apply(ok(0, 300*ms)).apply(ok(0, 300*ms))
+	for range 19 {
+		l.apply(status(0, 500)).apply(ok(0, 300*ms)).after(sec / 10)
 	}
-	l.after(5*mnt).times(10, ok(0, 300*ms))
-	for range 4 {
-		l.apply(ok(0, 300*ms)).apply(status(0, 500))
-	}
-	equal(t, "cooldown", l.left(0), 0)
+	equal(t, "phase", l.after(5*mnt+sec).mixed(2, 3, 1900*ms).phase(0), Usable)
 }
 
 // After its cooldown an offer gets few requests, until some succeed.
 func TestProbing(t *testing.T) {
 	l := newLab(t, 1, 1)
-	l.times(5, status(0, 500)).after(10 * sec)
+	l.lasting(5, status(0, 500)).after(10 * sec)
 	f := l.of(0)
 	equal(t, "phase", l.phase(0), Probing)
 	equal(t, "share", f.Probe, float32(0.1))
@@ -164,7 +200,7 @@ func TestProbing(t *testing.T) {
 
 func TestProbingEndsByItself(t *testing.T) {
 	l := newLab(t, 1, 1)
-	l.times(5, status(0, 500)).after(10*sec + 5*mnt)
+	l.lasting(5, status(0, 500)).after(10*sec + 5*mnt)
 	equal(t, "phase", l.phase(0), Usable)
 }
 
@@ -173,7 +209,7 @@ func TestProbingEndsByItself(t *testing.T) {
 func TestRelapse(t *testing.T) {
 	l := newLab(t, 1, 1)
 	want := 10 * sec
-	l.times(5, status(0, 500))
+	l.lasting(5, status(0, 500))
 	for range 7 {
 		equal(t, "cooldown", l.left(0), want)
 		l.after(want).apply(status(0, 500))
@@ -181,9 +217,9 @@ func TestRelapse(t *testing.T) {
 	}
 	l.after(want).times(3, ok(0, 300*ms))
 	equal(t, "phase when proved", l.phase(0), Usable)
-	equal(t, "soon after", l.times(5, status(0, 500)).left(0), 5*mnt)
+	equal(t, "soon after", l.lasting(5, status(0, 500)).left(0), 5*mnt)
 	l.after(5*mnt).times(3, ok(0, 300*ms)).after(5*mnt + sec)
-	equal(t, "long after", l.times(5, status(0, 500)).left(0), 10*sec)
+	equal(t, "long after", l.lasting(5, status(0, 500)).left(0), 10*sec)
 }
 
 // Attempts that began before the cooldown was over end late, and prove nothing:
@@ -191,7 +227,7 @@ func TestRelapse(t *testing.T) {
 func TestLateEnds(t *testing.T) {
 	l := newLab(t, 1, 1)
 	began := l.now
-	l.times(5, status(0, 500)).after(12 * sec)
+	l.lasting(5, status(0, 500)).after(12 * sec)
 	hung := Event{Outcome: Timeout, Started: began}
 	equal(t, "after late failures", l.times(20, hung).left(0), 0)
 	answer := ok(0, 300*ms)
@@ -200,10 +236,24 @@ func TestLateEnds(t *testing.T) {
 	equal(t, "strikes", l.Stats(0, l.now).Strikes, 1)
 }
 
-// What many requests find out at the same time is one cooldown.
+// Streams that began before the trouble, and end well in it, do not end it.
+func TestOldStreams(t *testing.T) {
+	l := newLab(t, 1, 1)
+	old := ok(0, 300*ms)
+	old.Started = l.now.Add(-mnt)
+	for range 5 {
+		l.after(sec).apply(Event{Outcome: ConnectFailure}).times(10, old)
+	}
+	equal(t, "phase", l.phase(0), Cooling)
+}
+
+// What many requests find out at the same time is one cooldown; and none, if that
+// is all.
 func TestBurst(t *testing.T) {
 	l := newLab(t, 1, 1)
-	l.times(500, status(0, 500))
+	l.times(500, status(0, 500)).times(500, status(0, 401)).times(500, status(0, 429))
+	equal(t, "phase", l.phase(0), Usable)
+	l.after(2*sec).times(500, status(0, 500))
 	equal(t, "cooldown", l.left(0), 10*sec)
 	equal(t, "strikes", l.Stats(0, l.now).Strikes, 1)
 }

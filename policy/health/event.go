@@ -42,8 +42,7 @@ func OutcomeOf(name string) Outcome { return outcomes[name] }
 // Class says what an attempt's end means for its offer.
 type Class uint8
 
-// The classes. Limited, Refused and NotFound cool an offer down at once; Server to
-// Connect are failures, which do so when there are too many.
+// The classes. Server to Connect are failures.
 const (
 	Succeeded Class = iota
 	Client          // the client's fault, which says nothing of the offer

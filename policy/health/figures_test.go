@@ -67,6 +67,25 @@ func TestSmallAnswersHaveNoThroughput(t *testing.T) {
 	}
 }
 
+// A stream that comes all at once was held back somewhere: it is as fast as the whole
+// of it.
+func TestStreamsHeldBack(t *testing.T) {
+	l := newLab(t, 1, 1)
+	l.times(20, Event{Outcome: OK, Status: 200, Stream: true, TTFT: 4990 * ms, Duration: 5 * sec, Tokens: 500})
+	near(t, "throughput", l.of(0).Throughput, 100, MaxError)
+}
+
+// Of more samples than are kept for offers that get few requests, those that are kept
+// are enough.
+func TestManyMinSamples(t *testing.T) {
+	l := newLab(t, 1, 1, "routing: {health: {min_samples: 500}}\n")
+	l.times(lastKept-1, ok(0, 300*ms))
+	equal(t, "ttft", l.of(0).TTFT, 0)
+	f := l.apply(ok(0, 300*ms)).of(0)
+	near(t, "ttft", f.TTFT.Seconds(), 0.3, MaxError)
+	equal(t, "stale", f.Stale, true)
+}
+
 // A whole answer says when it was complete; as soon as answers are streamed, figures
 // are those of streams.
 func TestWholeAnswers(t *testing.T) {

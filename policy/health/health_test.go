@@ -63,6 +63,12 @@ func (l *lab) times(n int, ev Event) *lab {
 	return l
 }
 
+// lasting applies an event n times, over two seconds: trouble that is no blip.
+func (l *lab) lasting(n int, ev Event) *lab {
+	l.apply(ev).after(2 * time.Second)
+	return l.times(n-1, ev)
+}
+
 // of returns an offer's published figures.
 func (l *lab) of(i int) Figures {
 	for _, c := range l.Changes(l.now) {

@@ -8,6 +8,7 @@ const remembered = int64(24 * time.Hour)
 // measured are an offer's percentiles, in seconds and tokens per second.
 type measured struct {
 	q     [metrics][Quantiles]float64 // zeros: not measured
+	n     [metrics]uint32             // samples that they rest on
 	stale bool
 }
 
@@ -26,7 +27,7 @@ func (t *Table) measured(o *offer, now int64) measured {
 	other := t.measure(o, 1-kind, now)
 	for k := range metrics {
 		if m.q[k][0] == 0 {
-			m.q[k] = other.q[k]
+			m.q[k], m.n[k] = other.q[k], other.n[k]
 		}
 	}
 	return m
@@ -43,7 +44,7 @@ func (t *Table) measure(o *offer, kind int, now int64) (m measured) {
 			t.sumLast(o, kind, k, now)
 		}
 		if a.n[k] >= min(enough, lastKept) {
-			m.q[k] = a.quantiles(k)
+			m.q[k], m.n[k] = a.quantiles(k), a.n[k]
 		}
 	}
 	return m

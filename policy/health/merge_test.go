@@ -147,7 +147,7 @@ func TestNewInstance(t *testing.T) {
 func TestUnreachableIsNotShared(t *testing.T) {
 	l := newLab(t, 1, 2)
 	l.apply(ok(1, 300*ms)).apply(ok(1, 300*ms))
-	l.times(5, at(unreachable[0], 0)).times(5, status(1, 500))
+	l.lasting(5, at(unreachable[0], 0)).lasting(5, status(1, 500))
 	equal(t, "phase", l.phase(0), Cooling)
 	other := New(l.cat, l.cat.Routing.Health, 2)
 	m, _ := l.AppendState(nil, 0, 1<<20)
@@ -174,6 +174,31 @@ func TestDeltaLimit(t *testing.T) {
 		equal(t, "figures", other.of(i), l.of(i))
 	}
 	t.Logf("%d messages", n)
+}
+
+// The newer of two records counts, whichever came first, and whatever is in them. None
+// is part of the message that brought it.
+func TestNewerCounts(t *testing.T) {
+	cat := market(t, 1, 1)
+	var messages [2][]byte
+	for i, first := range []time.Duration{900 * ms, 100 * ms} {
+		from := New(cat, cat.Routing.Health, 2)
+		from.offers[0].version = uint64(i) * 100
+		for range 20 {
+			ev := ok(0, first)
+			from.Apply(&ev, noon)
+		}
+		messages[i] = from.AppendDelta(nil, 1<<20)
+	}
+	for _, order := range [][]int{{0, 1}, {1, 0}} {
+		here := New(cat, cat.Routing.Health, 1)
+		for _, i := range order {
+			m := bytes.Clone(messages[i])
+			mustMerge(t, here, noon, m)
+			clear(m)
+		}
+		near(t, "ttft", here.figures(0, noon.UnixNano()).TTFT.Seconds(), 0.1, MaxError)
+	}
 }
 
 // What is out of date is not merged, and does not stay.
@@ -231,7 +256,7 @@ func TestMergeRefuses(t *testing.T) {
 func FuzzMerge(f *testing.F) {
 	cat := market(f, 1, 1)
 	l := &lab{Table: New(cat, cat.Routing.Health, 2), now: noon}
-	l.times(12, ok(0, 300*ms)).apply(Event{Outcome: OK, TTFT: sec, Duration: sec, Tokens: 100}).apply(status(0, 429))
+	l.times(12, ok(0, 300*ms)).apply(Event{Outcome: OK, TTFT: sec, Duration: sec, Tokens: 100}).apply(Event{Outcome: Status, Status: 429, RetryAfter: sec})
 	m, _ := l.AppendState(nil, 0, 1<<20)
 	f.Add(m)
 	record := l.offers[0].appendRecord(nil)
@@ -281,7 +306,7 @@ func TestReload(t *testing.T) {
 	}
 	equal(t, "cooldown", l.left(5), mnt)
 	equal(t, "in flight", l.Stats(4, l.now).InFlight, 1)
-	l.times(200, ok(1, 90*ms)) // of one twin
+	l.times(200, ok(1, 90*ms)).apply(ok(2, 700*ms)) // mostly of one twin
 	near(t, "ttft of the other", l.of(2).TTFT.Seconds(), 0.7, MaxError)
 
 	// Another window: the last samples are left.

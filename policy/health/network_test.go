@@ -103,6 +103,7 @@ func TestServerErrorsAreTheirs(t *testing.T) {
 		for i := range 3 {
 			l.apply(status(i, 500))
 		}
+		l.after(time.Second)
 	}
 	for i := range 3 {
 		equal(t, "phase", l.phase(i), Cooling)
@@ -113,5 +114,5 @@ func TestServerErrorsAreTheirs(t *testing.T) {
 func TestNoEvidence(t *testing.T) {
 	l := newLab(t, 1, 2)
 	l.apply(at(unreachable[0], 1)).after(time.Minute)
-	equal(t, "phase", l.times(5, at(unreachable[0], 0)).phase(0), Cooling)
+	equal(t, "phase", l.lasting(5, at(unreachable[0], 0)).phase(0), Cooling)
 }

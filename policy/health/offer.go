@@ -10,7 +10,6 @@ import (
 type offer struct {
 	windows [2]*window // of streamed answers, and of whole ones; nil before the first
 	remote  []remote   // what other instances measured
-	tallies [slots]tally
 	totals  [Classes]uint64
 
 	version    uint64 // of what other instances are told: it only grows
@@ -22,22 +21,80 @@ type offer struct {
 	proved      int32 // successes among them
 	probes      int32 // those in flight
 	strikes     uint8 // cooldowns after failures, each within a window of the last
-	limited     uint8 // 429s in a row that named no time
+	limits      uint8 // cooldowns after 429s that named no time, in a row
 
-	consecutive int32    // failures since the last success
-	inFlight    [2]int32 // of this generation, and of the one before it
-	generation  int64
+	failed, refused, limited streak
+	rate                     failureRate
+
+	inFlight   [2]int32 // of this generation, and of the one before it
+	generation int64
 
 	model, provider int32
 	reach           party
 	dirty, unsent   bool // in Table.dirty, in Table.unsent
 }
 
-// tally counts ends in one part of the window.
-type tally struct {
-	epoch uint32
-	n     [Classes]uint32
+// blip is how long trouble lasts at least before it counts: what breaks many requests
+// at one moment (a restart, a load balancer) is over when they are tried again.
+const blip = int64(2 * time.Second)
+
+// streak is ends of one sort without a success between them.
+type streak struct {
+	n     int32
+	from  int64 // when the first of them was reported
+	began int64 // when its attempt began
 }
+
+func (s *streak) add(started, now int64) {
+	if s.n == 0 {
+		s.from, s.began = now, started
+	}
+	s.n++
+}
+
+// lately: streams go on for minutes where new requests have long been failing, so a
+// success is one of the time when its attempt began. But failures are heard of sooner
+// than successes: those that began a little earlier count too.
+const lately = int64(10 * time.Second)
+
+// old: a success of an attempt that began at started is one from before the streak.
+func (s *streak) old(started int64) bool { return s.n > 0 && started < s.began-lately }
+
+func (s *streak) end(started int64) {
+	if !s.old(started) {
+		*s = streak{}
+	}
+}
+
+func (s *streak) lasts(cfg *config, now int64) bool {
+	return s.n >= int32(cfg.ConsecutiveFailures) && now-s.from >= blip
+}
+
+// failureRate is the share of failures among about the last min_requests requests: a
+// mean as long as there are fewer, then a moving one. Requests from before a window
+// without any do not count.
+type failureRate struct {
+	n     int32
+	share float64
+	at    int64 // the last request
+	over  int64 // since when the share is too high; 0: it is not
+}
+
+func (r *failureRate) add(failed float64, cfg *config, now int64) {
+	if now-r.at > int64(cfg.Window) {
+		*r = failureRate{}
+	}
+	r.n, r.at = min(r.n+1, int32(cfg.MinRequests)), now
+	r.share += (failed - r.share) / float64(r.n)
+	switch {
+	case r.n < int32(cfg.MinRequests) || r.share < cfg.ErrorRate:
+		r.over = 0
+	case r.over == 0:
+		r.over = now
+	}
+}
+
+func (r *failureRate) lasts(now int64) bool { return r.over > 0 && now-r.over >= blip }
 
 // generations bound what an attempt whose end is never heard of can do: it counts as
 // in flight for one to two of them.
@@ -84,10 +141,17 @@ func (o *offer) probing(now int64) bool { return o.coolTill <= now && now < o.pr
 // network is suspected, not the provider.
 func (o *offer) reduce(ev *Event, c Class, cfg *config, started, now int64, cut own) {
 	o.totals[c]++
-	o.tally(cfg.epoch(now)).n[c]++
 	switch {
 	case c == Succeeded:
-		o.consecutive, o.limited = 0, 0
+		if !o.failed.old(started) {
+			o.rate.add(0, cfg, now)
+		}
+		if !o.limited.old(started) {
+			o.limits = 0
+		}
+		for _, s := range [...]*streak{&o.failed, &o.refused, &o.limited} {
+			s.end(started)
+		}
 		o.measure(ev, cfg.epoch(now), now)
 		if o.probing(now) && o.probe(started) {
 			if o.proved++; o.proved >= int32(cfg.ProbeSuccesses) {
@@ -95,14 +159,16 @@ func (o *offer) reduce(ev *Event, c Class, cfg *config, started, now int64, cut 
 			}
 		}
 	case c == Limited:
-		o.limit(ev, cfg, now)
+		o.limit(ev, cfg, started, now)
 	case c == Refused, c == NotFound:
-		if o.heeded(started, now) {
+		o.refused.add(started, now)
+		if o.heeded(started, now) && (o.probing(now) || o.refused.lasts(cfg, now)) {
 			o.relapse(cfg.RefusalCooldown, cfg, now)
 			o.share(o.coolTill)
 		}
 	case c.failure():
-		o.consecutive++
+		o.failed.add(started, now)
+		o.rate.add(1, cfg, now)
 		if ev.RetryAfter > 0 && (ev.Status == 503 || ev.Status == 529) { // FALL-3
 			o.share(now + int64(min(ev.RetryAfter, cfg.MaxCooldown)))
 		}
@@ -119,31 +185,9 @@ func (o *offer) reduce(ev *Event, c Class, cfg *config, started, now int64, cut 
 // nothing that did not lead to it.
 func (o *offer) heeded(started, now int64) bool { return o.coolTill <= now && started >= o.probeFrom }
 
-// failing: the one failure of a probe is enough; else it takes several.
+// failing: the one failure of a probe is enough; else it takes several, and a while.
 func (o *offer) failing(cfg *config, now int64) bool {
-	if o.probing(now) || o.consecutive >= int32(cfg.ConsecutiveFailures) {
-		return true
-	}
-	bad, all, n := 0.0, 0.0, 0
-	for k := range o.tallies {
-		t := &o.tallies[k]
-		age := cfg.epoch(now) - t.epoch
-		if age >= slots {
-			continue
-		}
-		w := float64(ageWeight[age])
-		for c := range Classes {
-			if c != Succeeded && !c.failure() {
-				continue
-			}
-			n += int(t.n[c])
-			all += w * float64(t.n[c])
-			if c.failure() {
-				bad += w * float64(t.n[c])
-			}
-		}
-	}
-	return n >= cfg.MinRequests && bad >= cfg.ErrorRate*all
+	return o.probing(now) || o.failed.lasts(cfg, now) || o.rate.lasts(now)
 }
 
 // relapse cools the offer down: longer each time, unless it has been well for a
@@ -155,8 +199,7 @@ func (o *offer) relapse(first time.Duration, cfg *config, now int64) {
 	o.extend(now + int64(doubled(first, o.strikes, cfg.MaxCooldown)))
 	o.strikes = min(o.strikes+1, mostStrikes)
 	o.probeFrom, o.probingTill, o.proved, o.probes = o.coolTill, o.coolTill+int64(cfg.Window), 0, 0
-	o.consecutive = 0
-	o.tallies = [slots]tally{}
+	o.failed, o.refused, o.rate = streak{}, streak{}, failureRate{}
 }
 
 const mostStrikes = 32
@@ -168,18 +211,20 @@ func doubled(d time.Duration, times uint8, limit time.Duration) time.Duration {
 	return min(d, limit)
 }
 
-// limit is FALL-3 for 429: the time that the provider named, or one that doubles.
-// Nothing has to be proved afterwards: the provider works, it has had enough.
-func (o *offer) limit(ev *Event, cfg *config, now int64) {
+// limit is FALL-3 for 429: the time that the provider named, at once; or one of ours,
+// which doubles, when it goes on. Nothing has to be proved afterwards: the provider
+// works, it has had enough.
+func (o *offer) limit(ev *Event, cfg *config, started, now int64) {
 	if ev.RetryAfter > 0 {
 		o.share(now + int64(min(ev.RetryAfter, cfg.MaxCooldown)))
 		return
 	}
-	if now < o.coolTill {
-		return // of the same burst
+	o.limited.add(started, now)
+	if now < o.coolTill || !o.limited.lasts(cfg, now) {
+		return
 	}
-	o.share(now + int64(doubled(cfg.Cooldown, o.limited, cfg.MaxCooldown)))
-	o.limited = min(o.limited+1, mostStrikes)
+	o.share(now + int64(doubled(cfg.Cooldown, o.limits, cfg.MaxCooldown)))
+	o.limits = min(o.limits+1, mostStrikes)
 }
 
 // extend is FALL-3: a deadline is extended, never shortened.
@@ -192,14 +237,6 @@ func (o *offer) share(till int64) {
 		o.sharedTill = till
 		o.version++
 	}
-}
-
-func (o *offer) tally(epoch uint32) *tally {
-	t := &o.tallies[epoch%slots]
-	if t.epoch != epoch {
-		*t = tally{epoch: epoch}
-	}
-	return t
 }
 
 // A throughput needs some tokens, and some time for them to come in.

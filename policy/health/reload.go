@@ -68,7 +68,6 @@ func (t *Table) carry(i int32, old *Table, from int) {
 		return
 	}
 	o.remote = nil
-	o.tallies = [slots]tally{}
 	for _, w := range o.windows {
 		if w != nil {
 			w.slots = [slots]slot{}

@@ -31,7 +31,7 @@ func (t *Table) Stats(index int, now time.Time) Stats {
 	o.roll(at)
 	s := Stats{
 		Ends: o.totals, InFlight: int(o.inFlight[0] + o.inFlight[1]),
-		Consecutive: int(o.consecutive), Strikes: int(o.strikes),
+		Consecutive: int(o.failed.n), Strikes: int(o.strikes),
 	}
 	switch {
 	case at < o.coolTill:

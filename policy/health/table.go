@@ -191,12 +191,13 @@ func (t *Table) Changes(now time.Time) []Change {
 	return t.changes
 }
 
-// steady is how far a figure must move before the ranking hears of it: two equal
-// providers stay in one order, whatever their medians do by chance.
+// steady is how far a figure must move, as a part of itself, before the ranking hears
+// of it, and further if it rests on few samples: a median of n samples strays by
+// about a third of 1/√n. So two equal providers stay in one order.
 const steady = 0.10
 
-func steadied(published, measured float64) float64 {
-	if published > 0 && measured > 0 && math.Abs(measured-published) <= steady*published {
+func steadied(published, measured float64, n uint32) float64 {
+	if band := max(steady, 1/math.Sqrt(float64(n))); published > 0 && measured > 0 && math.Abs(measured-published) <= band*published {
 		return published
 	}
 	return measured
@@ -207,8 +208,8 @@ func (t *Table) figures(i int, now int64) Figures {
 	m := t.measured(o, now)
 	f := Figures{
 		Stale:      m.stale,
-		TTFT:       seconds(steadied(old.TTFT.Seconds(), m.q[ttft][0])),
-		Throughput: steadied(old.Throughput, m.q[rate][0]),
+		TTFT:       seconds(steadied(old.TTFT.Seconds(), m.q[ttft][0], m.n[ttft])),
+		Throughput: steadied(old.Throughput, m.q[rate][0], m.n[rate]),
 	}
 	for k := range Quantiles {
 		f.TTFTs[k], f.Throughputs[k] = seconds(m.q[ttft][k]), m.q[rate][k]
