@@ -62,6 +62,7 @@ type entry struct {
 	at        at
 	body      int
 	kept      []byte // quote or event, where the disk did not take it
+	unwritten bool   // the disk has the admission and must take the event before anybody sees it
 	since     time.Time
 	last      *billing.Record
 	seq       uint64
@@ -73,16 +74,19 @@ type entry struct {
 type Book struct {
 	opt Options
 
-	mu      sync.Mutex
-	store   store
-	byID    map[string]*entry
-	lists   [ghost + 1]list.List // of *entry by state; open ones by when they were heard
-	done    *billing.Window
-	closed  bool
-	stats   Stats
-	dropped uint64 // highest sequence number of a published one that was given up
-	highest uint64 // sequence number that was published
-	trouble bool   // the disk refused the last write
+	mu     sync.Mutex
+	store  store
+	byID   map[string]*entry
+	lists  [ghost + 1]list.List // of *entry by state; open ones by when they were heard
+	done   *billing.Window
+	closed bool
+	// unwritten events wait for the disk, in memory. Nobody may see them before: after
+	// a crash they would get a second, other event.
+	unwritten []*entry
+	stats     Stats
+	dropped   uint64 // highest sequence number of a published one that was given up
+	highest   uint64 // sequence number that was published
+	trouble   bool   // the disk refused the last write
 
 	tidying sync.Mutex // one tidies at a time; before mu
 
@@ -196,10 +200,15 @@ func (b *Book) Finish(id string, status billing.Status, event []byte) (first boo
 	}
 	where, err := b.write(*rec)
 	e.kept = nil
-	if err != nil { // it stays in memory: only a crash now loses it, and leaves an admission
+	if err != nil {
 		e.kept = append(e.kept, event...)
+		e.unwritten = e.at.seg != nil
 	}
-	b.move(e, where)
+	if e.unwritten { // its admission stays its newest record
+		b.unwritten = append(b.unwritten, e)
+	} else {
+		b.move(e, where)
+	}
 	e.body, e.last, e.unsettled = len(event), nil, k == kindUnsettled
 	b.put(e, ready)
 	b.stats.Finished++
@@ -269,7 +278,7 @@ func (b *Book) Silent(long time.Duration, n int) ([]Request, error) {
 
 // text is the entry's quote or event.
 func (e *entry) text() ([]byte, error) {
-	if e.at.seg == nil {
+	if e.kept != nil || e.at.seg == nil {
 		return e.kept, nil
 	}
 	return e.at.body(e.body)
@@ -282,8 +291,9 @@ type Event struct {
 }
 
 // Ready waits until there are events that are not in the outbox, and returns the
-// oldest, at most n. They stay until Published says that they are. It is for one
-// goroutine.
+// oldest, at most n. They stay until Published says that they are. An event is ready
+// when it is on the disk itself: otherwise a crash of the machine could leave its
+// admission alone, and a second event would be made. It is for one goroutine.
 func (b *Book) Ready(ctx context.Context, n int) ([]Event, error) {
 	for {
 		if out, err := b.ready(n); len(out) > 0 || err != nil {
@@ -304,6 +314,9 @@ func (b *Book) ready(n int) ([]Event, error) {
 	var errs []error
 	for el := b.lists[ready].Front(); el != nil && len(out) < n; el = el.Next() {
 		e := el.Value.(*entry)
+		if e.unwritten || e.at.seg != nil && !e.at.safe() {
+			continue
+		}
 		body, err := e.text()
 		if err != nil {
 			errs = append(errs, err)

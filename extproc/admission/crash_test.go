@@ -54,6 +54,9 @@ func step(rt *rapid.T, b *Book, m model, n int) {
 
 // deliverOne delivers the oldest event, and returns its id.
 func deliverOne(rt *rapid.T, b *Book) string {
+	if err := b.flush(); err != nil {
+		rt.Fatal(err)
+	}
 	events, err := b.ready(1)
 	if err != nil {
 		rt.Fatal(err)

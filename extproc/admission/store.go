@@ -28,7 +28,7 @@ type segment struct {
 	size   int64
 	live   int   // entries whose newest record stands here
 	bytes  int64 // of those records
-	dirty  bool
+	synced int64 // bytes of it that are known to be on the disk itself
 }
 
 // at is where a record stands; seg is nil where the disk did not take it.
@@ -80,7 +80,6 @@ func (s *store) append(records []byte) (*segment, int64, error) {
 	off := g.size
 	g.size += int64(len(records))
 	s.total += int64(len(records))
-	g.dirty = true
 	return g, off, nil
 }
 
@@ -96,6 +95,9 @@ func (s *store) begin() error {
 	s.fresh = true
 	return nil
 }
+
+// safe: the record would survive a crash of the machine.
+func (a at) safe() bool { return a.seg != nil && a.off+int64(a.size) <= a.seg.synced }
 
 // body reads the last n bytes of a record.
 func (a at) body(n int) ([]byte, error) {

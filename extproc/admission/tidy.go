@@ -130,11 +130,15 @@ func (b *Book) layGhosts() {
 // while the disk works.
 func (b *Book) flush() error {
 	b.mu.Lock()
-	var dirty []*segment
+	b.rewrite()
+	type part struct {
+		g    *segment
+		size int64
+	}
+	var dirty []part
 	for _, g := range b.store.segs {
-		if g.dirty {
-			dirty = append(dirty, g)
-			g.dirty = false
+		if g.synced < g.size {
+			dirty = append(dirty, part{g, g.size})
 		}
 	}
 	fresh := b.store.fresh
@@ -143,19 +147,46 @@ func (b *Book) flush() error {
 		b.stats.Flushes++
 	}
 	b.mu.Unlock()
-	var errs []error
-	for _, g := range dirty {
-		if err := g.f.Sync(); err != nil && !errors.Is(err, os.ErrClosed) {
-			errs = append(errs, err)
+	if fresh { // before what is in a new file counts
+		if err := syncDir(b.store.dir); err != nil {
 			b.mu.Lock()
-			g.dirty = true
+			b.store.fresh = true
 			b.mu.Unlock()
+			return err
 		}
 	}
-	if fresh {
-		errs = append(errs, syncDir(b.store.dir))
+	var errs []error
+	for _, d := range dirty {
+		if err := d.g.f.Sync(); err != nil {
+			if !errors.Is(err, os.ErrClosed) {
+				errs = append(errs, err)
+			}
+			continue
+		}
+		b.mu.Lock()
+		d.g.synced = d.size
+		b.mu.Unlock()
+		wake(b.some)
 	}
 	return errors.Join(errs...)
+}
+
+// rewrite tries again to write down the events that the disk did not take.
+func (b *Book) rewrite() {
+	for len(b.unwritten) > 0 {
+		e := b.unwritten[0]
+		k := kindSettled
+		if e.unsettled {
+			k = kindUnsettled
+		}
+		where, err := b.write(appendRecord(nil, k, e.id, e.kept))
+		if err != nil {
+			return
+		}
+		b.move(e, where)
+		e.kept, e.unwritten = nil, false
+		b.unwritten = b.unwritten[1:]
+	}
 }
 
 // tidyUp deletes the segments that nothing needs any more, oldest first, since a
@@ -238,7 +269,7 @@ func (b *Book) drop(g *segment) {
 	var lost []*entry
 	for _, s := range []state{ready, published} {
 		for el := b.lists[s].Front(); el != nil; el = el.Next() {
-			if e := el.Value.(*entry); e.at.seg == g {
+			if e := el.Value.(*entry); e.at.seg == g && !e.unwritten {
 				lost = append(lost, e)
 			}
 		}
