@@ -10,9 +10,12 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/shunt-gateway/shunt/extproc/billing/audit"
 )
 
 // Event is a billing event as a consumer reads it: by its documented names, with
@@ -134,8 +137,24 @@ func (f *eventFile) read(path string) ([]Event, error) {
 		if err := json.Unmarshal(line, &e); err != nil {
 			return nil, permanent{fmt.Errorf("%s: %w in %q", path, err, line)}
 		}
+		if err := addsUp(line); err != nil {
+			return nil, permanent{fmt.Errorf("%s: %w in %q", path, err, line)}
+		}
 		f.events = append(f.events, e)
 		f.at += int64(len(line)) + 1
 		data = rest
 	}
+}
+
+// addsUp is what `shunt billing verify` asks of every event, whatever a test looks
+// at.
+func addsUp(line []byte) error {
+	e, err := audit.Parse(line)
+	if err != nil {
+		return err
+	}
+	if problems := audit.Check(e); problems != nil {
+		return fmt.Errorf("the event does not add up: %s", strings.Join(problems, "; "))
+	}
+	return nil
 }
