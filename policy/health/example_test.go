@@ -10,7 +10,7 @@ import (
 )
 
 // What a program around a Table does: one goroutine feeds it, and takes what changed
-// to a new policy.Snapshot.
+// to the Health of a new policy.Snapshot.
 func Example() {
 	cat, err := catalog.Parse(catalog.Source{Name: "shunt.yaml", Dir: "/etc/shunt", Data: []byte(`
 providers: {near: {endpoint: "https://near.example"}, far: {endpoint: "https://far.example"}}
@@ -22,23 +22,23 @@ models: {m: {offers: [{provider: far, model: m}, {provider: near, model: m}]}}
 	}
 	now := time.Date(2026, 11, 22, 12, 0, 0, 0, time.UTC)
 	table := health.New(cat, cat.Routing.Health, 42)
-	snap := &policy.Snapshot{Catalog: cat}
+	var live *policy.Health // of the snapshot that requests read
 
 	for i := range 40 {
 		ev := health.Event{Offer: i % 2, Outcome: health.OutcomeOf("ok"), Status: 200, Stream: true,
 			TTFT: time.Duration(900-600*(i%2)) * time.Millisecond, Duration: 4 * time.Second, Tokens: 200}
 		table.Apply(&ev, now)
 	}
-	snap = &policy.Snapshot{Catalog: cat, Health: snap.Health.With(figures(table.Changes(now)))}
+	live = live.With(figures(table.Changes(now)))
 	for _, o := range cat.Offers() {
-		h := snap.Health.At(o.Index)
+		h := live.At(o.Index)
 		fmt.Printf("%s: %.1f s, %.0f tokens/s\n", o.Provider.Slug, h.TTFT.Seconds(), h.Throughput)
 	}
 
 	// A reload: state follows provider and upstream model; all of it is published anew.
 	table = table.Reload(cat, cat.Routing.Health)
-	snap = &policy.Snapshot{Catalog: cat, Health: (*policy.Health)(nil).With(figures(table.Changes(now)))}
-	fmt.Printf("%.1f s\n", snap.Health.At(1).TTFT.Seconds())
+	live = (*policy.Health)(nil).With(figures(table.Changes(now)))
+	fmt.Printf("%.1f s\n", live.At(1).TTFT.Seconds())
 	// Output:
 	// far: 0.9 s, 66 tokens/s
 	// near: 0.3 s, 55 tokens/s
