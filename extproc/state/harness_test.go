@@ -248,7 +248,11 @@ func eventually(t testing.TB, what string, holds func() bool) {
 	t.Helper()
 	tick := time.NewTicker(2 * time.Millisecond)
 	defer tick.Stop()
-	limit := time.NewTimer(30 * time.Second)
+	patience := 30 * time.Second
+	if long() {
+		patience = 10 * time.Minute
+	}
+	limit := time.NewTimer(patience)
 	defer limit.Stop()
 	for !holds() {
 		select {
