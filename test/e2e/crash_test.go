@@ -29,7 +29,7 @@ func (p *probe) hold() *held {
 			pieces("", text)(w, r)
 		}
 	})
-	h.resp, _ = begin(p.t, newPost(p.t, p.URL+chatPath, p.body(stream)))
+	h.resp, _ = begin(p.t, newPost(p.t, p.URL+chatPath, p.body(stream))) //nolint:bodyclose // begin closes it
 	if err := readUntil(h.resp.Body, chunkRole[1:]); err != nil {
 		p.t.Fatal(err)
 	}
