@@ -39,7 +39,7 @@ func Build(m *testing.M) int {
 	defer func() { _ = os.RemoveAll(dir) }()
 	Binary = filepath.Join(dir, "shunt")
 	args := []string{"build", "-o", Binary}
-	if raceEnabled {
+	if Race {
 		args = append(args, "-race")
 	}
 	build := exec.Command("go", append(args, "github.com/shunt-gateway/shunt/cmd/shunt")...)

@@ -2,4 +2,6 @@
 
 package harness
 
-const raceEnabled = true
+// Race: the tests, and the shunt that they run, are built with the race detector, and
+// slow.
+const Race = true
