@@ -44,6 +44,7 @@ func localErrors(c *catalog.Catalog) []apiError {
 			message: "the routing service did not answer; try again", headers: retrySoon},
 		{when: "response.code == 431", status: 431, kind: "invalid_request_error", code: "headers_too_large",
 			message: "the request headers are too large"},
+		{when: "response.code == 404", status: 404, kind: "invalid_request_error", code: "not_found", message: "no such endpoint"},
 		{when: "response.code == 408", status: 408, kind: "invalid_request_error", code: "request_timeout",
 			message: "the request was not complete in time"},
 		{when: "response.code == 413", status: 413, kind: "invalid_request_error", code: "request_too_large",

@@ -178,6 +178,11 @@ func TestMalformedHTTP(t *testing.T) {
 		{"API-6 bad chunk", "POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\nzz\r\n", 400, "bad_request"},
 		{"API-6 headers too large", "POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\nx-big: " + big + "\r\n\r\n", 431, "headers_too_large"},
 		{"API-6 too many headers", "POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\n" + strings.Repeat("a: b\r\n", 200) + "\r\n", 431, "headers_too_large"},
+		{"API-1 CONNECT", "CONNECT example.com:443 HTTP/1.1\r\nhost: example.com:443\r\n\r\n", 404, "not_found"},
+		{"API-1 an absolute URL", "GET http://example.com/v1/embeddings HTTP/1.1\r\nhost: example.com\r\n\r\n", 404, "not_found"},
+		{"API-6 a WebSocket", "GET /v1/chat/completions HTTP/1.1\r\nhost: x\r\nconnection: upgrade\r\nupgrade: websocket\r\nsec-websocket-version: 13\r\nsec-websocket-key: eA==\r\n\r\n", 403, "bad_request"},
+		{"API-6 an upgrade of a POST", "POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\nconnection: upgrade\r\nupgrade: h2c\r\ncontent-length: 1\r\n\r\n{", 400, "invalid_json"},
+		{"API-6 HTTP/1.0", "GET /v1/models HTTP/1.0\r\n\r\n", 426, "bad_request"},
 		{"API-6 an unknown encoding", "POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\ntransfer-encoding: gzip\r\n\r\n", 501, ""},
 	} {
 		t.Run(tc.name, func(t *testing.T) {

@@ -242,9 +242,17 @@ func TestFallbackOn(t *testing.T) {
 	} {
 		t.Run("FALL-1 "+tc.on, func(t *testing.T) {
 			t.Parallel()
-			l := newLab(t, labOptions{Models: 8, Routing: "fallback_on: " + tc.on,
+			l := newLab(t, labOptions{Models: 9, Routing: "max_attempts: 2, fallback_on: " + tc.on,
 				Each:     forAll("timeout: {first_byte: 500ms}"),
 				Endpoint: map[string]string{"p3": "http://127.0.0.1:1/v1"}})
+			if tc.over["503"] {
+				t.Run("SEL-14 max_attempts", func(t *testing.T) {
+					t.Parallel()
+					p := l.probe(t)
+					p.fail(503)
+					p.chat("").want(t, 503, "p1", 2)
+				})
+			}
 			for name, h := range map[string]http.HandlerFunc{
 				"500": status(500), "503": status(503), "429": status(429), "401": status(401),
 				"reset": fault(demo.FaultReset, 0), "hang": hang, "refused": nil,

@@ -2,6 +2,6 @@
 
 package harness
 
-// Race: the tests, and the shunt that they run, are built with the race detector, and
-// slow.
+// Race says that tests, and the shunt that they run, have the race detector in them,
+// and are slow.
 const Race = true
