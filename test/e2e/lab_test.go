@@ -43,6 +43,8 @@ type labOptions struct {
 	Extra     string // more of the configuration
 	// Each adds to the providers' configuration by slug: "timeout: {…}".
 	Each map[string]string
+	// Offer adds to the offers of a provider: ", stream_usage: false".
+	Offer map[string]string
 	// Endpoint puts another base URL in place of a provider's own.
 	Endpoint map[string]string
 	Host     map[string]string           // a name for 127.0.0.1 in a provider's base URL
@@ -119,8 +121,8 @@ func (l *lab) yaml(o labOptions) string {
 	for n := range o.Models {
 		fmt.Fprintf(&y, "  m%d:\n    price: {prompt: 10, completion: 20}\n    default_providers: [%s]\n    offers:\n", n, strings.Join(slugs, ", "))
 		for i, f := range l.fakes {
-			fmt.Fprintf(&y, "      - {provider: %s, model: %s, price: {prompt: %d, completion: %d, cache_read: 0.5}, estimate: {ttft: %dms}, apis: [chat, completions, responses]}\n",
-				f.slug, f.upstream(fmt.Sprintf("m%d", n)), i+1, 2*(i+1), i+1)
+			fmt.Fprintf(&y, "      - {provider: %s, model: %s, price: {prompt: %d, completion: %d, cache_read: 0.5}, estimate: {ttft: %dms}, apis: [chat, completions, responses]%s}\n",
+				f.slug, f.upstream(fmt.Sprintf("m%d", n)), i+1, 2*(i+1), i+1, o.Offer[f.slug])
 		}
 	}
 	y.WriteString("routing: {" + steady + ", explain: true")

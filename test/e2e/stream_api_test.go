@@ -56,6 +56,46 @@ func TestUsageIsAsked(t *testing.T) {
 	}
 }
 
+// BILL-7: where the offer does not support it, usage is not asked for, whoever was
+// asked before; and what is sent all the same is not shown.
+func TestUsageIsNotAsked(t *testing.T) {
+	t.Parallel()
+	l := newLab(t, labOptions{Models: 20, Offer: map[string]string{"p1": ", stream_usage: false"}})
+	for _, tc := range []struct{ name, more, asked string }{
+		{"BILL-7 not asked", stream, ""},
+		{"BILL-7 other options stay", `,"stream":true,"stream_options":{"x":1e0}`, `{"x":1e0}`},
+		{"BILL-7 asked by the client", streamAsked, `{"include_usage":true}`},
+	} {
+		for _, chain := range []string{`["p1"]`, `["p0","p1"]`, `["p2","p0","p1"]`} {
+			t.Run(tc.name+" "+chain, func(t *testing.T) {
+				t.Parallel()
+				p := l.probe(t)
+				p.fail(503, "p1")
+				p.on("p1", pieces("text/event-stream", sse("\n", chunkRole), sse("\n", chunkUsage, done)))
+				a := p.chat(tc.more + `,"provider":{"order":` + chain + `}`)
+				if a.Status != 200 || a.Provider() != "p1" {
+					t.Fatalf("got %d from %s\n%s", a.Status, a.Provider(), a.Body)
+				}
+				if got := gjson.Get(p.last("p1").Body, "stream_options").Raw; got != tc.asked {
+					t.Errorf("p1 got stream_options %s, want %s", got, tc.asked)
+				}
+				if want := shown(sse("\n", chunkRole, chunkUsage, done), "p1", tc.more != streamAsked); a.Body != want {
+					t.Errorf("the client saw %q, want %q", a.Body, want)
+				}
+			})
+		}
+	}
+	t.Run("BILL-7 asked of the next", func(t *testing.T) {
+		t.Parallel()
+		p := l.probe(t)
+		p.fail(503, "p2")
+		p.chat(stream+`,"provider":{"order":["p1","p2"]}`).want(t, 200, "p2", 2)
+		if got := gjson.Get(p.last("p2").Body, "stream_options").Raw; got != `{"include_usage":true}` {
+			t.Errorf("p2 got stream_options %s", got)
+		}
+	})
+}
+
 // What providers answer to a stream request that is no plain stream.
 func TestOddAnswersToStreams(t *testing.T) {
 	t.Parallel()
