@@ -51,7 +51,9 @@ test: check-tools vet lint dockerfile unit ## every test, with a real Envoy and 
 unit: export SHUNT_E2E_PYTHON = $(VENV)/bin/python
 unit: export SHUNT_E2E_NODE_DIR = $(NODE_DIR)
 unit: $(FETCHED_ENVOY) $(VENV)/stamp $(NODE_DIR)/stamp
-	$(PYTHON) test/gotest.py $(GO) test -race -count=1 -timeout 12m ./...
+	$(PYTHON) test/gotest.py $(GO) test -race -count=1 -timeout 12m $$($(GO) list ./... | grep -v /shunt/test/)
+	@# One after the other: each of these runs Envoys, shunts and clients of its own.
+	$(PYTHON) test/gotest.py $(GO) test -race -count=1 -p 1 -timeout 12m ./test/...
 	cd test/bench && $(GO) vet ./... && $(PYTHON) ../gotest.py $(GO) test -race -count=1 -timeout 5m ./...
 
 test-long: export SHUNT_TEST_LONG = 1

@@ -25,7 +25,7 @@ type Options struct {
 // routing.on_filter_failure applies (SEC-5). A decision takes well under a
 // millisecond; this is for a machine that is out of breath, and shunt sheds load
 // long before it (SEC-4).
-const messageTimeout = 2 * time.Second
+const messageTimeout = 5 * time.Second
 
 // Resources is one complete configuration.
 type Resources struct {
