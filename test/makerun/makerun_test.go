@@ -15,6 +15,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/shunt-gateway/shunt/test/harness"
 )
 
 const (
@@ -95,7 +97,7 @@ func freePort(t *testing.T) net.Addr {
 
 func listen(t *testing.T) net.Listener {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	l, err := harness.Listen()
 	if err != nil {
 		t.Fatal(err)
 	}

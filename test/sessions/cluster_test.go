@@ -15,21 +15,27 @@ import (
 	"github.com/shunt-gateway/shunt/test/harness"
 )
 
-// startNATS starts a cluster of three NATS servers with JetStream and returns them
-// with their URLs.
-func startNATS(t *testing.T) (nodes []*server.Server, urls string) {
+// freePorts are different ones: all are taken before the first is let go.
+func freePorts(t *testing.T, n int) []int {
 	t.Helper()
-	const size = 3
-	ports := make([]int, 2*size)
+	ports := make([]int, n)
 	for i := range ports {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
+		l, err := harness.Listen()
 		if err != nil {
 			t.Fatal(err)
 		}
 		defer func() { _ = l.Close() }()
 		ports[i] = l.Addr().(*net.TCPAddr).Port
-		_ = l.Close()
 	}
+	return ports
+}
+
+// startNATS starts a cluster of three NATS servers with JetStream and returns them
+// with their URLs.
+func startNATS(t *testing.T) (nodes []*server.Server, urls string) {
+	t.Helper()
+	const size = 3
+	ports := freePorts(t, 2*size)
 	var routes, all []string
 	for i := range size {
 		routes = append(routes, fmt.Sprintf("nats://127.0.0.1:%d", ports[size+i]))
