@@ -22,14 +22,15 @@ import (
 // app is everything of shunt's but Envoy. start brings its parts up one by one and
 // takes down what is up if one fails; stop takes all down in reverse order.
 type app struct {
-	flags  *configFlags
-	log    *slog.Logger
-	place  place
-	live   extproc.Live
-	vitals vitals
-	ads    *envoy.ADS
-	source string     // this instance's name in events
-	nacks  chan error // what Envoy refused; one is kept
+	flags   *configFlags
+	log     *slog.Logger
+	place   place
+	extproc *extproc.Server
+	live    extproc.Live
+	vitals  vitals
+	ads     *envoy.ADS
+	source  string     // this instance's name in events
+	nacks   chan error // what Envoy refused; one is kept
 
 	ready readiness
 

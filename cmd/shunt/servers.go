@@ -53,13 +53,14 @@ func (a *app) startGRPC(ctx context.Context, c *catalog.Catalog) error {
 	)
 	adsCtx, stopADS := context.WithCancel(context.WithoutCancel(ctx))
 	a.ads.Register(adsCtx, s)
-	extprocv3.RegisterExternalProcessorServer(s, &extproc.Server{
+	a.extproc = &extproc.Server{
 		Log: a.log,
 		Decider: &extproc.Decider{
 			Live: &a.live, Source: a.source, Hasher: a.hasher, Now: time.Now, Rand: rand.Uint64,
 			Admit: a.accounts.book.Admit, Prefs: a.state.Preferences(), Sticky: a.state.Sticky(), Keyer: a.keyer,
 		},
-	})
+	}
+	extprocv3.RegisterExternalProcessorServer(s, a.extproc)
 	accesslog.New(accesslog.Config{
 		Request: a.settle, Attempt: a.attempted, Heard: a.accounts.book.Heard, Answered: a.answered, Log: a.log,
 	}).Register(s)
