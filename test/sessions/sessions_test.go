@@ -94,7 +94,12 @@ var client = &http.Client{Timeout: time.Minute}
 // call sends a request; headers are name, value, name, value.
 func (s *site) call(t testing.TB, method, path, body string, headers ...string) answer {
 	t.Helper()
-	req, err := http.NewRequest(method, s.URL+path, strings.NewReader(body))
+	return send(t, method, s.URL+path, body, headers...)
+}
+
+func send(t testing.TB, method, url, body string, headers ...string) answer {
+	t.Helper()
+	req, err := http.NewRequest(method, url, strings.NewReader(body))
 	if err != nil {
 		t.Fatal(err)
 	}
