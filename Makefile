@@ -61,6 +61,7 @@ test-long: export SHUNT_E2E_PYTHON = $(VENV)/bin/python
 test-long: export SHUNT_E2E_NODE_DIR = $(NODE_DIR)
 test-long: check-tools $(FETCHED_ENVOY) $(VENV)/stamp $(NODE_DIR)/stamp ## the same tests with more cases and soaks (SHUNT_TEST_LONG=1)
 	$(PYTHON) test/gotest.py $(GO) test -race -count=1 -timeout 3h ./...
+	$(PYTHON) test/gotest.py $(GO) test -count=1 -timeout 1h ./policy -run 'Naive|Never' -rapid.checks 100000
 
 bench: build $(FETCHED_ENVOY) ## ratios of shunt to plain Envoy and others, in one run
 	cd test/bench && $(GO) run . -root $(CURDIR) -shunt $(abspath $(BIN)) $(BENCH)

@@ -38,7 +38,7 @@ func (d *decider) probing(h *OfferHealth) bool {
 // explores: the platform alone chooses, by figures that measuring could change, and
 // there is a second attempt. Never where a client or a user selected anything.
 func (d *decider) explores() bool {
-	return d.preferring && d.limit > 1 && d.sort != catalog.SortPrice && !d.req.Caching
+	return d.preferring && !d.saved && d.limit > 1 && d.sort != catalog.SortPrice && !d.req.Caching
 }
 
 // explore puts an offer with too few recent samples first, in a share of requests:
