@@ -35,25 +35,23 @@ func (p *probe) wantBody(slug, body string) {
 func TestLargeBodies(t *testing.T) {
 	t.Parallel()
 	const mib = 1 << 20
-	huge := 31 * mib
-	if harness.Race {
-		huge = 10 * mib // or scanning it takes longer than Envoy waits
-	}
+	const large, huge = 6 * mib, 31 * mib
+	l := newLab(t, labOptions{Models: 16, Harness: harness.Options{Fast: true}}) // or Envoy would not wait for it
 	for _, tc := range []struct {
 		name    string
 		size    int
 		chunked bool
 		fail    []string
 	}{
-		{"REQ-1 6 MB, the second attempt", 6 * mib, false, []string{"p0"}},
-		{"REQ-1 6 MB, the fourth attempt", 6 * mib, false, []string{"p0", "p1", "p2"}},
-		{"REQ-1 6 MB in chunks", 6 * mib, true, []string{"p0"}},
+		{"REQ-1 6 MB, the second attempt", large, false, []string{"p0"}},
+		{"REQ-1 6 MB, the fourth attempt", large, false, []string{"p0", "p1", "p2"}},
+		{"REQ-1 6 MB in chunks", large, true, []string{"p0"}},
 		{"REQ-1 31 MiB", huge, false, nil},
 		{"REQ-1 31 MiB, the second attempt", huge, false, []string{"p0"}},
 		{"REQ-1 in chunks", 3000, true, nil},
 	} {
 		t.Run(tc.name, func(t *testing.T) { // one after the other: together they would take the machine's breath away
-			p := newProbe(t)
+			p := l.probe(t)
 			for _, slug := range tc.fail {
 				p.on(slug, status(503))
 			}
@@ -82,7 +80,7 @@ func TestLargeBodies(t *testing.T) {
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			t.Parallel()
-			p := newProbe(t)
+			p := l.probe(t)
 			head := fmt.Sprintf("POST %s HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n", chatPath, tc.size)
 			body := p.filled(tc.size)
 			if tc.chunked {

@@ -37,9 +37,11 @@ func TestConformance(t *testing.T) {
 			} else {
 				text += "\nrouting: {" + steady + "}\n"
 			}
-			if w.catalog, err = catalog.Parse(catalog.Source{Name: name, Data: []byte(text), Dir: "/"}); err != nil {
+			c, err := catalog.Parse(catalog.Source{Name: name, Data: []byte(text), Dir: "/"})
+			if err != nil {
 				t.Fatal(err)
 			}
+			w.catalog = c
 			w.Shunt = harness.Run(t, text)
 			for _, check := range []func(*testing.T, *conformance.Case){w.checkChain, w.checkServed} {
 				for i := range suite.Cases {

@@ -106,6 +106,9 @@ func (p *probe) last(slug string) sent {
 	p.t.Helper()
 	all := p.seen(slug)
 	if len(all) != 1 {
+		for _, s := range all {
+			p.t.Logf("%s got %s %s %v\n%s", slug, s.Method, s.Target, s.Header, clip(s.Body))
+		}
 		p.t.Fatalf("%s got %d requests, want 1", slug, len(all))
 	}
 	return all[0]

@@ -37,14 +37,12 @@ func Build(m *testing.M) int {
 	}
 	defer func() { _ = os.RemoveAll(dir) }()
 	Binary = filepath.Join(dir, "shunt")
-	args := []string{"build", "-o", Binary}
+	var flags []string
 	if Race {
-		args = append(args, "-race")
+		flags = []string{"-race"}
 	}
-	build := exec.Command("go", append(args, "github.com/shunt-gateway/shunt/cmd/shunt")...)
-	build.Stdout, build.Stderr = os.Stderr, os.Stderr
-	if err := build.Run(); err != nil {
-		fmt.Fprintln(os.Stderr, "harness: build shunt:", err)
+	if err := build(Binary, flags...); err != nil {
+		fmt.Fprintln(os.Stderr, "harness:", err)
 		return 1
 	}
 	code := m.Run()
@@ -55,6 +53,15 @@ func Build(m *testing.M) int {
 		}
 	}
 	return code
+}
+
+func build(path string, flags ...string) error {
+	args := append([]string{"build", "-o", path}, flags...)
+	out, err := exec.Command("go", append(args, "github.com/shunt-gateway/shunt/cmd/shunt")...).CombinedOutput()
+	if err != nil {
+		return fmt.Errorf("build shunt: %w\n%s", err, out)
+	}
+	return nil
 }
 
 var atExit []func(failed bool) error
@@ -82,7 +89,22 @@ type Options struct {
 	Dir  string   // default: a new temporary directory
 	Env  []string // added to the environment
 	Args []string // added to the command line
+	// Fast asks for a shunt without the race detector, which is built when first asked
+	// for.
+	Fast bool
 }
+
+func (o *Options) binary() (string, error) {
+	if !Race || !o.Fast {
+		return Binary, nil
+	}
+	return fast()
+}
+
+var fast = sync.OnceValues(func() (string, error) {
+	path := Binary + "-fast"
+	return path, build(path)
+})
 
 // Run starts shunt as Start does, in a temporary directory unless opts says where,
 // and ends it with the test.
@@ -119,7 +141,11 @@ func Start(yaml string, o Options) (*Shunt, error) {
 	if err := os.WriteFile(s.Config(), []byte(s.yaml(yaml)), 0o600); err != nil {
 		return nil, err
 	}
-	s.Cmd = exec.Command(Binary, append([]string{"run", "-c", s.Config()}, o.Args...)...)
+	binary, err := o.binary()
+	if err != nil {
+		return nil, err
+	}
+	s.Cmd = exec.Command(binary, append([]string{"run", "-c", s.Config()}, o.Args...)...)
 	s.Cmd.Env = append(os.Environ(), o.Env...)
 	s.Cmd.Stdout, s.Cmd.Stderr = s.out, s.out
 	if err := s.Cmd.Start(); err != nil {
