@@ -23,8 +23,11 @@ func TestMetrics(t *testing.T) {
 		}
 		defer func() { _ = resp.Body.Close() }()
 		text, err := io.ReadAll(resp.Body)
-		if err != nil || resp.StatusCode != http.StatusOK {
-			return fmt.Errorf("%d %v", resp.StatusCode, err)
+		if err != nil {
+			return err
+		}
+		if resp.StatusCode != http.StatusOK {
+			return fmt.Errorf("%d %s", resp.StatusCode, text)
 		}
 		for _, line := range []string{"shunt_admitted_total 1", "shunt_billed_total 1", "shunt_state_connected 1", "shunt_billing_open 0", "go_goroutines "} {
 			if !strings.Contains(string(text), "\n"+line) {
