@@ -11,6 +11,7 @@ import (
 	"google.golang.org/protobuf/types/known/wrapperspb"
 
 	"github.com/shunt-gateway/shunt/catalog"
+	"github.com/shunt-gateway/shunt/envoy/names"
 )
 
 // apiError is one answer that Envoy makes itself, in the API's shape (API-6).
@@ -74,7 +75,8 @@ func (e apiError) mapper() *hcmv3.ResponseMapper {
 	m := &hcmv3.ResponseMapper{
 		Filter:             celFilter("!" + ours + " && " + e.when),
 		BodyFormatOverride: jsonFormat(e),
-		HeadersToAdd:       e.headers,
+		// FALL-4, also where no filter has seen the answer.
+		HeadersToAdd: append([]*corev3.HeaderValueOption{overwrite(names.HeaderAttempts, "%UPSTREAM_REQUEST_ATTEMPT_COUNT%")}, e.headers...),
 	}
 	if e.status != 0 {
 		m.StatusCode = wrapperspb.UInt32(e.status)

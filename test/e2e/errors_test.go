@@ -195,6 +195,9 @@ func TestMalformedHTTP(t *testing.T) {
 				return
 			}
 			a.wantShape(t, tc.status, tc.code, "")
+			if a.Attempts() != "0" {
+				t.Errorf("FALL-4: x-attempts %q", a.Attempts())
+			}
 		})
 	}
 }
