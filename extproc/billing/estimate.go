@@ -88,7 +88,7 @@ func NewEstimator() *Estimator { return &Estimator{known: make(map[ratioKey]*lea
 
 // Settle is the function Settle with what was learned so far, and learns from r.
 func (e *Estimator) Settle(q *Quote, r *Record) Event {
-	served := q.served(r)
+	served := q.Served(r)
 	key := ratioKey{q.model(served), q.API, q.Stream}
 	event := settle(q, r, served, e.ratio(key))
 	if event.Data.Status == Completed && event.Data.Usage.Source == Reported {

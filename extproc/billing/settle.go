@@ -9,7 +9,7 @@ import (
 // Settle makes the event of a request from what was quoted and what happened. The
 // same arguments give the same event.
 func Settle(q *Quote, r *Record) Event {
-	return settle(q, r, q.served(r), defaultRatio(q.Stream))
+	return settle(q, r, q.Served(r), defaultRatio(q.Stream))
 }
 
 // settle is Settle with a ratio for estimates.
@@ -30,7 +30,7 @@ func SettleUnknown(q *Quote, last *Record, at time.Time) Event {
 		return q.event(started, ended, Unsettled, nil)
 	}
 	started, ended := span(q, last)
-	e := q.event(started, ended, Unsettled, q.served(last))
+	e := q.event(started, ended, Unsettled, q.Served(last))
 	e.Data.Attempts = q.attempts(last)
 	return e
 }
@@ -55,14 +55,11 @@ func (r *Record) brokenOff() bool {
 	return r.success() && r.End == EndCut && !r.StreamError && r.AnswerBytes > 0
 }
 
-// Served is the offer of the last attempt made, nil where none was.
-func (q *Quote) Served(r *Record) *Offer { return q.served(r) }
-
-// served is the offer of the last attempt made, nil where none was or it is not
+// Served is the offer of the last attempt made, nil where none was or it is not
 // in the quote. Envoy walks the chain in order, so the count is the place. The
 // cluster that Envoy names can be an earlier attempt's where no connection came
 // about for the last, so it overrules the count only for an answer that was given.
-func (q *Quote) served(r *Record) *Offer {
+func (q *Quote) Served(r *Record) *Offer {
 	i := r.AttemptCount - 1
 	if r.AttemptCount == 0 {
 		i = len(r.Attempts) - 1
