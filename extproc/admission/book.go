@@ -88,7 +88,8 @@ type Book struct {
 	highest   uint64 // sequence number that was published
 	trouble   bool   // the disk refused the last write
 
-	tidying sync.Mutex // one tidies at a time; before mu
+	tidying  sync.Mutex // one tidies at a time; before flushing and mu
+	flushing sync.Mutex // one flushes at a time; before mu
 
 	some chan struct{} // there may be ready ones
 	tidy chan struct{}

@@ -127,8 +127,11 @@ func (b *Book) layGhosts() {
 }
 
 // flush flushes what was written to the disk. It takes the lock by itself, and not
-// while the disk works.
+// while the disk works. One flushes at a time: of two, the later to end could know
+// less, and the other could call a file safe whose name is not on the disk yet.
 func (b *Book) flush() error {
+	b.flushing.Lock()
+	defer b.flushing.Unlock()
 	b.mu.Lock()
 	b.rewrite()
 	type part struct {
