@@ -115,9 +115,10 @@ func (e *env) failover(ctx context.Context, r *report) error {
 		l.run(ctx, warmUp)
 		got := l.run(ctx, e.options.duration/2)
 		l.close()
-		if l.retried {
+		switch {
+		case l.retried:
 			share = float64(len(got.total)) / float64(max(got.requests, 1))
-		} else {
+		case l.good == http.StatusOK: // the provider that is down answers now and then
 			r.bad("failover, its parts", got)
 		}
 		if len(got.total) == 0 {
