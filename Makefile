@@ -6,7 +6,7 @@ SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := build
 .DELETE_ON_ERROR:
-.PHONY: build run test test-long bench fmt fuzz clean help \
+.PHONY: build run test test-long soak bench fmt fuzz clean help \
 	check-tools vet lint dockerfile unit envoy
 
 GO     ?= go
@@ -62,6 +62,10 @@ test-long: export SHUNT_E2E_NODE_DIR = $(NODE_DIR)
 test-long: check-tools $(FETCHED_ENVOY) $(VENV)/stamp $(NODE_DIR)/stamp ## the same tests with more cases and soaks (SHUNT_TEST_LONG=1)
 	$(PYTHON) test/gotest.py $(GO) test -race -count=1 -timeout 3h ./...
 	$(PYTHON) test/gotest.py $(GO) test -count=1 -timeout 1h ./policy -run 'Naive|Never' -rapid.checks 100000
+
+soak: export SHUNT_SOAK ?= 30m
+soak: check-tools $(FETCHED_ENVOY) ## load, random kills and a count at the end, for SHUNT_SOAK (30m)
+	$(GO) test -count=1 -timeout 12h ./test/soak -v
 
 bench: build $(FETCHED_ENVOY) ## ratios of shunt to plain Envoy and others, in one run
 	cd test/bench && $(GO) run . -root $(CURDIR) -shunt $(abspath $(BIN)) $(BENCH)
