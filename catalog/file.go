@@ -32,6 +32,7 @@ func defaults(dir string) *Catalog {
 		Billing:   defaultBilling(),
 		Identity:  Identity{APIKeyHeader: "authorization"},
 		State:     defaultState(),
+		Telemetry: defaultTelemetry(),
 		providers: make(map[string]*Provider),
 		models:    make(map[string]*Model),
 		variants:  make(map[string]*Variant),
@@ -40,7 +41,7 @@ func defaults(dir string) *Catalog {
 }
 
 var fileKeys = newKeys("listen", "admin", "admin_token", "data_dir", "limits", "providers!", "models!", "engines",
-	"variants", "routing", "billing", "identity", "state", "passthrough")
+	"variants", "routing", "billing", "identity", "state", "telemetry", "passthrough")
 
 // file reads the whole configuration. What others refer to is read first; the
 // faults are sorted afterwards.
@@ -67,7 +68,7 @@ func (d *decoder) file(root *yaml.Node) {
 	}{
 		{"limits", d.limits}, {"providers", d.providers}, {"engines", d.engines}, {"models", d.models},
 		{"variants", d.variants}, {"routing", d.routing}, {"billing", d.billing}, {"identity", d.identity},
-		{"state", d.state}, {"passthrough", d.passthrough},
+		{"state", d.state}, {"telemetry", d.telemetry}, {"passthrough", d.passthrough},
 	} {
 		if v, ok := sections[s.key]; ok {
 			s.read(v)

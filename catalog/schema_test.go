@@ -12,6 +12,7 @@ import (
 // operator's, [] for a list's element.
 var schema = map[string]*keys{
 	"": fileKeys, "limits": limitsKeys, "state": stateKeys,
+	"telemetry": telemetryKeys, "telemetry.otlp": otlpKeys, "telemetry.otlp.tls": tlsKeys,
 	"state.tls": stateTLSKeys, "state.cache": stateCacheKeys,
 	"providers.<slug>": providerKeys, "providers.<slug>.timeout": timeoutKeys,
 	"providers.<slug>.api_key": secretFileKeys,
@@ -35,7 +36,7 @@ var schema = map[string]*keys{
 
 var named = map[string]string{
 	"providers": "<slug>", "models": "<id>", "variants": "<name>", "engines": "<name>", "routing.dialects": "<path>",
-	"billing.sinks[].http.headers": "<name>",
+	"billing.sinks[].http.headers": "<name>", "telemetry.otlp.headers": "<name>",
 }
 
 // paths collects the paths of all keys below a node.

@@ -95,6 +95,7 @@ func TestSecrets(t *testing.T) {
 		"shunt.yaml:133:65 billing.sinks[4].kafka.sasl.password [] /run/secrets/kafka",
 		"shunt.yaml:139:34 billing.sinks[5].http.headers.authorization [OPENMETER_TOKEN] ",
 		"shunt.yaml:156:44 identity.trusted_headers.secret.value [] /run/secrets/edge",
+		"shunt.yaml:171:26 telemetry.otlp.headers.x-api-key [OTLP_KEY] ",
 	})
 	fs := c.CheckSecrets(func(name string) (string, bool) { return "v", name != "NOVITA_API_KEY" }, files)
 	equal(t, "faults", fs.Error(), `shunt.yaml:17:14: providers.novita.api_key: environment variable NOVITA_API_KEY is not set

@@ -30,6 +30,7 @@ type Catalog struct {
 	Billing     Billing
 	Identity    Identity
 	State       State
+	Telemetry   Telemetry
 	Passthrough []Passthrough // in the file's order
 
 	secrets   []SecretUse
