@@ -119,7 +119,7 @@ func (a *app) openSink(s catalog.Sink) (outbox.Sink, error) {
 	if s.HTTP != nil {
 		target = s.HTTP.URL // its query may tell two receivers apart
 	}
-	return outbox.Sink{Name: sinkID(target), Scope: scope, Sink: open}, nil
+	return outbox.Sink{Name: sinkID(target), Place: s.Place(), Scope: scope, Sink: open}, nil
 }
 
 // sinkID is a sink's name in the outbox: a sink with the same target finds its

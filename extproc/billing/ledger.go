@@ -35,6 +35,15 @@ type Flusher interface {
 	Flush(ctx context.Context) error
 }
 
+// Patient is a Sink that waits in Deliver while its receiver is away. It may be
+// asked at any time.
+type Patient interface {
+	Sink
+	// Outage is since when the receiver is away, zero while it is there, and how many
+	// tries have met one since the sink was opened.
+	Outage() (since time.Time, failures uint64)
+}
+
 // ErrRefused is wrapped by the error of a Deliver that will never work for this
 // event: it goes to the dead letters without another try.
 var ErrRefused = errors.New("billing: sink refuses the event")

@@ -16,7 +16,7 @@ import (
 func BenchmarkEvent(b *testing.B) {
 	e := newEngine(b).start()
 	book := newBook(b, b.TempDir())
-	begin(b, e, book, "a", Sink{"s", Own, nothing{&memory{}}})
+	begin(b, e, book, "a", Sink{Name: "s", Scope: Own, Sink: nothing{&memory{}}})
 	event := []byte(strings.Repeat("e", 1500))
 	b.ResetTimer()
 	for i := range b.N {

@@ -78,7 +78,9 @@ func (b *Outbox) floor(ctx context.Context, highest uint64) (uint64, error) {
 			continue
 		}
 		info := c.CachedInfo()
-		w.backlog.Store(info.NumPending + uint64(info.NumAckPending))
+		if err := w.look(ctx, info); err != nil {
+			errs = append(errs, err)
+		}
 		if info.NumPending > 0 || info.NumAckPending > 0 {
 			floor = min(floor, info.AckFloor.Stream)
 		}

@@ -33,6 +33,8 @@ type Sink struct {
 	// sink that keeps its name keeps its place.
 	Name  string
 	Scope Scope
+	// Place says where the sink takes events, for people.
+	Place string
 	billing.Sink
 }
 
@@ -88,14 +90,24 @@ type Stats struct {
 	Sinks      []SinkStats
 }
 
-// SinkStats is about one sink.
+// SinkStats is about one sink. Counts are since Start; what instances share counts
+// where it was fed from.
 type SinkStats struct {
-	Name      string
+	Name  string // as in Sink
+	Place string // as in Sink
+	// Delivered are events that the sink took.
 	Delivered uint64
-	Retries   uint64
-	Dead      uint64 // went to the dead letters
-	Backlog   uint64 // in the stream, not with the sink; as of the last look
-	Failing   bool   // the last try did not work
+	// Failures are tries that the sink or its receiver did not take, outages included.
+	Failures uint64
+	Retries  uint64 // of those, the ones that were about an event
+	Dead     uint64 // events that went to the dead letters
+	// Failing: the last try did not work, or the one under way is an old one.
+	Failing bool
+
+	// As of the last look, half a second ago or so while NATS is there.
+	Backlog uint64        // in the stream, not with the sink
+	Oldest  time.Time     // when the oldest of the backlog ended; zero: there is none, or it is not known
+	Age     time.Duration // how long ago that was; 0 where Oldest is zero
 }
 
 // Start begins at once and waits for NATS in the background. The sinks are the

@@ -93,15 +93,16 @@ func (e *engine) messages(stream string) uint64 {
 
 // memory is a sink; fail decides what it says to an event.
 type memory struct {
-	mu   sync.Mutex
-	got  []string
-	fail func(id string) error
+	mu    sync.Mutex
+	got   []string
+	fail  func(id string) error
+	check func(billing.Message) bool // nil: a body names its event
 }
 
 func (s *memory) Deliver(_ context.Context, m billing.Message) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if string(m.Body) != "event of "+m.ID {
+	if s.check == nil && string(m.Body) != "event of "+m.ID || s.check != nil && !s.check(m) {
 		return fmt.Errorf("%s has the body %q", m.ID, m.Body)
 	}
 	if s.fail != nil {
@@ -197,7 +198,7 @@ func TestEverySinkGetsEveryEventInOrder(t *testing.T) {
 	e := newEngine(t).start()
 	b := newBook(t, t.TempDir())
 	one, two := &memory{}, &memory{}
-	o := begin(t, e, b, "a", Sink{"one", Own, one}, Sink{"two", All, two})
+	o := begin(t, e, b, "a", Sink{Name: "one", Scope: Own, Sink: one}, Sink{Name: "two", Scope: All, Sink: two})
 	want := finish(t, b, 0, 1000)
 	eventually(t, "everything is delivered", func() bool { return empty(b) })
 	if !slices.Equal(one.ids(), want) || !slices.Equal(two.ids(), want) {
@@ -214,17 +215,74 @@ func TestDeadSinkHoldsNobodyUp(t *testing.T) {
 	b := newBook(t, t.TempDir())
 	down := errors.New("down")
 	good, bad := &memory{}, &memory{fail: func(string) error { return down }}
-	o := begin(t, e, b, "a", Sink{"bad", Own, bad}, Sink{"good", Own, good})
+	o := begin(t, e, b, "a", Sink{Name: "bad", Scope: Own, Sink: bad}, Sink{Name: "good", Scope: Own, Sink: good})
 	o.opt.Tries = 1 << 30
 	want := finish(t, b, 0, 600)
 	eventually(t, "the good sink has everything", func() bool { return slices.Equal(good.ids(), want) })
 	if empty(b) {
 		t.Error("the log let go of what the bad sink does not have")
 	}
-	eventually(t, "the backlog shows", func() bool { s := o.Stats().Sinks[0]; return s.Backlog == 600 && s.Failing })
+	eventually(t, "the backlog shows", func() bool {
+		s := o.Stats().Sinks[0]
+		return s.Backlog == 600 && s.Failing && s.Failures > 0 && s.Age > 0 && !s.Oldest.IsZero()
+	})
 	bad.setFail(nil)
 	eventually(t, "the bad sink has everything", func() bool { return slices.Equal(bad.ids(), want) })
 	eventually(t, "the log lets go", func() bool { return empty(b) })
+	eventually(t, "the trouble is over", func() bool {
+		s := o.Stats().Sinks[0]
+		return s.Backlog == 0 && !s.Failing && s.Age == 0 && s.Oldest.IsZero() && s.Delivered == 600
+	})
+}
+
+// patient is a sink whose receiver is away until it is back.
+type patient struct {
+	*memory
+	back chan struct{}
+}
+
+func (s patient) Deliver(ctx context.Context, m billing.Message) error {
+	select {
+	case <-s.back:
+		return s.memory.Deliver(ctx, m)
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+func (s patient) Outage() (time.Time, uint64) {
+	select {
+	case <-s.back:
+		return time.Time{}, 7
+	default:
+		return time.Unix(1, 0), 7
+	}
+}
+
+// A sink that waits for its receiver says nothing to the outbox, and shows all the
+// same.
+func TestOutageShows(t *testing.T) {
+	e := newEngine(t).start()
+	b := newBook(t, t.TempDir())
+	s := patient{&memory{}, make(chan struct{})}
+	o := begin(t, e, b, "a", Sink{Name: "s", Place: "kafka nowhere", Scope: All, Sink: s})
+	body := []byte(`{"time":"2026-11-22T10:00:01Z"}`)
+	s.check = func(m billing.Message) bool { return string(m.Body) == string(body) }
+	for i := range 3 {
+		if _, err := b.Finish(fmt.Sprint(i), billing.Completed, body); err != nil {
+			t.Fatal(err)
+		}
+	}
+	eventually(t, "the outage shows", func() bool {
+		s := o.Stats().Sinks[0]
+		return s.Failing && s.Failures == 7 && s.Retries == 0 && s.Backlog == 3 && s.Place == "kafka nowhere" &&
+			s.Oldest.Equal(time.Date(2026, 11, 22, 10, 0, 1, 0, time.UTC))
+	})
+	close(s.back)
+	eventually(t, "it is over", func() bool {
+		s := o.Stats().Sinks[0]
+		return !s.Failing && s.Delivered == 3 && s.Backlog == 0 && s.Oldest.IsZero()
+	})
 }
 
 // many takes events together, as a Batcher.
@@ -259,7 +317,7 @@ func deadLetters(t *testing.T, as func(*memory) billing.Sink) {
 		return nil
 	}}
 	finish(t, b, 0, 5)
-	o := begin(t, e, b, "a", Sink{"s", Own, as(sink)})
+	o := begin(t, e, b, "a", Sink{Name: "s", Scope: Own, Sink: as(sink)})
 	eventually(t, "everything is somewhere", func() bool { return empty(b) })
 	if got := sink.ids(); !slices.Equal(got, []string{"id0000", "id0002", "id0004"}) {
 		t.Errorf("delivered %v", got)
@@ -287,7 +345,7 @@ func TestNATSComesAndGoes(t *testing.T) {
 	e := newEngine(t)
 	b := newBook(t, t.TempDir())
 	sink := &memory{}
-	begin(t, e, b, "a", Sink{"s", Own, sink})
+	begin(t, e, b, "a", Sink{Name: "s", Scope: Own, Sink: sink})
 	want := finish(t, b, 0, 10)
 	e.start()
 	eventually(t, "the first ten", func() bool { return slices.Equal(sink.ids(), want) && empty(b) })
@@ -318,7 +376,7 @@ func TestCrash(t *testing.T) {
 	dir := t.TempDir()
 	b := newBook(t, dir)
 	good, bad := &memory{}, &memory{fail: func(string) error { return errors.New("down") }}
-	o := begin(t, e, b, "a", Sink{"good", Own, good}, Sink{"bad", Own, bad})
+	o := begin(t, e, b, "a", Sink{Name: "good", Scope: Own, Sink: good}, Sink{Name: "bad", Scope: Own, Sink: bad})
 	want := finish(t, b, 0, 100)
 	eventually(t, "the good sink has everything", func() bool { return len(good.ids()) == 100 })
 	halt(t, o)
@@ -329,7 +387,7 @@ func TestCrash(t *testing.T) {
 	again := newBook(t, after)
 	want = append(want, finish(t, again, 100, 110)...)
 	bad.setFail(nil)
-	o = begin(t, e, again, "a", Sink{"good", Own, good}, Sink{"bad", Own, bad})
+	o = begin(t, e, again, "a", Sink{Name: "good", Scope: Own, Sink: good}, Sink{Name: "bad", Scope: Own, Sink: bad})
 	eventually(t, "everything is delivered", func() bool { return empty(again) })
 	if !slices.Equal(bad.ids(), want) || !slices.Equal(good.ids(), want) {
 		t.Errorf("good: %v\nbad: %v", good.ids(), bad.ids())
@@ -344,8 +402,8 @@ func TestTwoInstancesSettleTheSame(t *testing.T) {
 	e := newEngine(t).start()
 	a, b := newBook(t, t.TempDir()), newBook(t, t.TempDir())
 	shared := &memory{}
-	begin(t, e, a, "a", Sink{"s", All, shared})
-	begin(t, e, b, "b", Sink{"s", All, shared})
+	begin(t, e, a, "a", Sink{Name: "s", Scope: All, Sink: shared})
+	begin(t, e, b, "b", Sink{Name: "s", Scope: All, Sink: shared})
 	finish(t, a, 0, 50)
 	finish(t, b, 25, 75)
 	eventually(t, "everything is delivered", func() bool { return empty(a) && empty(b) })
@@ -368,7 +426,7 @@ func TestCloseDrains(t *testing.T) {
 	e := newEngine(t).start()
 	b := newBook(t, t.TempDir())
 	sink := &memory{}
-	o := begin(t, e, b, "a", Sink{"s", Own, sink})
+	o := begin(t, e, b, "a", Sink{Name: "s", Scope: Own, Sink: sink})
 	want := finish(t, b, 0, 500)
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
@@ -381,11 +439,11 @@ func TestCloseDrains(t *testing.T) {
 func TestRemovedSink(t *testing.T) {
 	e := newEngine(t).start()
 	b := newBook(t, t.TempDir())
-	o := begin(t, e, b, "a", Sink{"old", Own, &memory{}})
+	o := begin(t, e, b, "a", Sink{Name: "old", Scope: Own, Sink: &memory{}})
 	finish(t, b, 0, 3)
 	eventually(t, "everything is delivered", func() bool { return empty(b) })
 	halt(t, o)
-	begin(t, e, b, "a", Sink{"new", Own, &memory{}})
+	begin(t, e, b, "a", Sink{Name: "new", Scope: Own, Sink: &memory{}})
 	eventually(t, "the consumer is gone", func() bool {
 		_, err := e.js.Consumer(t.Context(), "test_billing_events", "a-old")
 		return errors.Is(err, jetstream.ErrConsumerNotFound)

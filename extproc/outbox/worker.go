@@ -34,6 +34,8 @@ type worker struct {
 
 	delivered, retries, dead, backlog atomic.Uint64
 	failing                           atomic.Bool
+	busy                              atomic.Int64 // since when a delivery is under way, Unix ns; 0: none is
+	oldest                            atomic.Pointer[waiting]
 }
 
 func newWorker(o *Options, s Sink) *worker {
@@ -44,27 +46,27 @@ func newWorker(o *Options, s Sink) *worker {
 	return w
 }
 
-func (w *worker) stats() SinkStats {
-	return SinkStats{
-		Name: w.sink.Name, Delivered: w.delivered.Load(), Retries: w.retries.Load(), Dead: w.dead.Load(),
-		Backlog: w.backlog.Load(), Failing: w.failing.Load(),
-	}
-}
-
 func (w *worker) setup(ctx context.Context) error {
 	c := jetstream.ConsumerConfig{
 		Durable: w.durable, Description: "shunt: sink " + w.sink.Name,
 		AckPolicy: jetstream.AckExplicitPolicy, AckWait: ackWait, MaxAckPending: workerBatch, MaxDeliver: -1,
-		FilterSubject: w.opt.subject(),
+		FilterSubject: w.filter(),
 	}
 	if w.sink.Scope == All {
-		c.FilterSubject = w.opt.subjects() + "*"
 		c.PriorityPolicy, c.PriorityGroups, c.PinnedTTL = jetstream.PriorityPolicyPinned, []string{group}, ackWait
 	}
 	if _, err := w.opt.JS.CreateOrUpdateConsumer(ctx, w.opt.stream(), c); err != nil {
 		return fmt.Errorf("make the consumer %s: %w", w.durable, err)
 	}
 	return nil
+}
+
+// filter is the subject of the events that the sink gets.
+func (w *worker) filter() string {
+	if w.sink.Scope == All {
+		return w.opt.subjects() + "*"
+	}
+	return w.opt.subject()
 }
 
 // run delivers until ctx ends.
@@ -140,6 +142,8 @@ func gather(first jetstream.Msg, in <-chan jetstream.Msg) []jetstream.Msg {
 func (w *worker) deliver(ctx context.Context, batch []jetstream.Msg) {
 	stop := w.keepAlive(batch)
 	defer stop()
+	w.busy.Store(time.Now().UnixNano())
+	defer w.busy.Store(0)
 	tried := w.together(ctx, batch)
 	settled := make([]jetstream.Msg, 0, len(batch))
 	for i, m := range batch {

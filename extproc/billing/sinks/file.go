@@ -26,7 +26,7 @@ type fileSink struct {
 	fsync  catalog.Fsync
 	out    *lineFile
 	now    func() time.Time
-	pauses pauses
+	disk   *outages
 	jobs   chan *job
 	stuck  bool   // a rotation did not work: said once
 	buf    []byte // of the last write, to be used again
@@ -60,9 +60,10 @@ func openFile(cfg *catalog.Sink, log *slog.Logger) (*fileSink, error) {
 func newFile(cfg *catalog.Sink, log *slog.Logger, open opener, now func() time.Time) (*fileSink, error) {
 	s := &fileSink{
 		log: log, path: cfg.File, rotate: cfg.Rotate, fsync: cfg.Fsync, out: &lineFile{path: cfg.File, open: open}, now: now,
-		pauses: pauses{first: 50 * time.Millisecond, longest: 5 * time.Second}, jobs: make(chan *job, 1024),
+		disk: newOutages(log), jobs: make(chan *job, 1024),
 		closing: make(chan struct{}), done: make(chan struct{}),
 	}
+	s.disk.pauses = pauses{first: 50 * time.Millisecond, longest: 5 * time.Second}
 	s.abort, s.give = context.WithCancel(context.Background())
 	if err := s.out.ready(); err != nil {
 		s.give()
@@ -71,6 +72,9 @@ func newFile(cfg *catalog.Sink, log *slog.Logger, open opener, now func() time.T
 	go s.run()
 	return s, nil
 }
+
+// Outage implements billing.Patient.
+func (s *fileSink) Outage() (since time.Time, failures uint64) { return s.disk.Outage() }
 
 // Deliver implements billing.Sink.
 func (s *fileSink) Deliver(ctx context.Context, m billing.Message) error { return one(ctx, s, m) }
@@ -196,7 +200,7 @@ func (s *fileSink) write(jobs []*job) {
 	}
 	s.buf = all
 	rest := all
-	err := persist(s.abort, nil, s.pauses, s.log, func() (time.Duration, error) {
+	err := s.disk.persist(s.abort, func() (time.Duration, error) {
 		var err error
 		if rest, err = s.append(rest, all); err != nil {
 			return 0, fmt.Errorf("%w: %w", errOutage, err)

@@ -138,7 +138,7 @@ func rigFile(t *testing.T, cfg *catalog.Sink, open opener, now func() time.Time)
 	if err != nil {
 		t.Fatal(err)
 	}
-	s.pauses = quick
+	s.disk.pauses = quick
 	return s, lines
 }
 

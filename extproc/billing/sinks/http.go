@@ -10,7 +10,6 @@ import (
 	"net/http"
 	"net/url"
 	"strconv"
-	"sync"
 	"time"
 
 	"github.com/tidwall/sjson"
@@ -30,14 +29,10 @@ const (
 // no answer at all are an outage; another 4xx refuses the event; everything else (a
 // redirect, a 500) is returned after a few tries.
 type httpSink struct {
+	*outages
 	cfg     *catalog.HTTPSink
 	resolve Resolver
-	log     *slog.Logger
 	client  *http.Client
-	pauses  pauses
-
-	once    sync.Once
-	closing chan struct{}
 }
 
 // errorTries is how often a receiver may answer an error that may be the event's
@@ -52,7 +47,7 @@ func openHTTP(cfg *catalog.HTTPSink, resolve Resolver, log *slog.Logger) (*httpS
 	transport := http.DefaultTransport.(*http.Transport).Clone()
 	transport.TLSClientConfig = t
 	return &httpSink{
-		cfg: cfg, resolve: resolve, log: log, pauses: usualPauses, closing: make(chan struct{}),
+		outages: newOutages(log), cfg: cfg, resolve: resolve,
 		client: &http.Client{
 			Transport: transport, Timeout: cfg.Timeout,
 			// Credentials are for this receiver, not for one that it points to.
@@ -66,7 +61,7 @@ func (s *httpSink) Deliver(ctx context.Context, m billing.Message) error { retur
 
 // Close implements billing.Sink.
 func (s *httpSink) Close(context.Context) error {
-	s.once.Do(func() { close(s.closing) })
+	s.end()
 	s.client.CloseIdleConnections()
 	return nil
 }
@@ -114,12 +109,7 @@ func (s *httpSink) post(ctx context.Context, ms []billing.Message) error {
 		return err
 	}
 	failed := 0
-	return persist(ctx, s.closing, s.pauses, s.log, func() (time.Duration, error) {
-		select {
-		case <-s.closing:
-			return 0, billing.ErrClosed
-		default:
-		}
+	return s.persist(ctx, func() (time.Duration, error) {
 		wait, err := s.send(ctx, body, kind)
 		var status *statusError
 		if errors.As(err, &status) && status.code >= 500 && status.code != http.StatusNotImplemented && !errors.Is(err, errOutage) {

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"sync"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kerr"
@@ -23,13 +22,9 @@ import (
 // key the subject, so that a caller's events stay in order. The producer is
 // idempotent and waits for all in-sync replicas.
 type kafkaSink struct {
+	*outages
 	topic  string
 	client *kgo.Client
-	log    *slog.Logger
-	pauses pauses
-
-	once    sync.Once
-	closing chan struct{}
 }
 
 // deliveryTimeout is how long the client tries by itself; after that the sink logs
@@ -60,7 +55,7 @@ func openKafka(cfg *catalog.KafkaSink, resolve Resolver, log *slog.Logger, timeo
 	if err != nil {
 		return nil, err
 	}
-	return &kafkaSink{topic: cfg.Topic, client: client, log: log, pauses: usualPauses, closing: make(chan struct{})}, nil
+	return &kafkaSink{outages: newOutages(log), topic: cfg.Topic, client: client}, nil
 }
 
 // mechanism asks for the password at every connection.
@@ -87,55 +82,25 @@ func (s *kafkaSink) Deliver(ctx context.Context, m billing.Message) error { retu
 
 // Close implements billing.Sink.
 func (s *kafkaSink) Close(context.Context) error {
-	s.once.Do(func() {
-		close(s.closing)
-		s.client.Close()
-	})
+	s.end()
+	s.client.Close()
 	return nil
 }
 
 // DeliverAll implements billing.Batcher.
 func (s *kafkaSink) DeliverAll(ctx context.Context, ms []billing.Message) []error {
-	errs := make([]error, len(ms))
-	left := make([]int, len(ms))
-	for i := range left {
-		left[i] = i
-	}
-	err := persist(ctx, s.closing, s.pauses, s.log, func() (time.Duration, error) {
-		select {
-		case <-s.closing:
-			return 0, billing.ErrClosed
-		default:
-		}
-		records := make([]*kgo.Record, len(left))
+	return s.each(ctx, len(ms), func(left []int) []error {
+		records, errs := make([]*kgo.Record, len(left)), make([]error, len(left))
+		place := make(map[*kgo.Record]int, len(left))
 		for i, n := range left {
 			records[i] = s.record(&ms[n])
+			place[records[i]] = i
 		}
-		var again []int
-		var outage error
-		results := s.client.ProduceSync(ctx, records...)
-		byRecord := make(map[*kgo.Record]error, len(results))
-		for _, r := range results {
-			byRecord[r.Record] = r.Err
+		for _, r := range s.client.ProduceSync(ctx, records...) {
+			errs[place[r.Record]] = sortKafka(ctx, r.Err)
 		}
-		for i, n := range left {
-			errs[n] = sortKafka(ctx, byRecord[records[i]])
-			if errors.Is(errs[n], errOutage) {
-				again, outage = append(again, n), errs[n]
-			}
-		}
-		left = again
-		return 0, outage
+		return errs
 	})
-	for _, n := range left {
-		errs[n] = err
-	}
-	for _, err := range errs {
-		if err != nil {
-			return errs
-		}
-	}
-	return nil
 }
 
 func (s *kafkaSink) record(m *billing.Message) *kgo.Record {

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"log/slog"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -20,15 +19,11 @@ import (
 // ack: stream a JetStream stream has to take it, and drops an id that it knows;
 // with ack: server the server has to have it, whoever listens.
 type natsSink struct {
+	*outages
 	subject string
 	ack     catalog.NATSAck
 	conn    *nats.Conn
 	js      jetstream.JetStream
-	log     *slog.Logger
-	pauses  pauses
-
-	once    sync.Once
-	closing chan struct{}
 }
 
 // natsTimeout bounds one exchange with the server.
@@ -70,9 +65,7 @@ func openNATS(cfg *catalog.NATSSink, resolve Resolver, log *slog.Logger) (*natsS
 		conn.Close()
 		return nil, err
 	}
-	return &natsSink{
-		subject: cfg.Subject, ack: cfg.Ack, conn: conn, js: js, log: log, pauses: usualPauses, closing: make(chan struct{}),
-	}, nil
+	return &natsSink{outages: newOutages(log), subject: cfg.Subject, ack: cfg.Ack, conn: conn, js: js}, nil
 }
 
 // Deliver implements billing.Sink.
@@ -80,45 +73,22 @@ func (s *natsSink) Deliver(ctx context.Context, m billing.Message) error { retur
 
 // Close implements billing.Sink.
 func (s *natsSink) Close(context.Context) error {
-	s.once.Do(func() {
-		close(s.closing)
-		s.conn.Close()
-	})
+	s.end()
+	s.conn.Close()
 	return nil
 }
 
 // DeliverAll implements billing.Batcher.
 func (s *natsSink) DeliverAll(ctx context.Context, ms []billing.Message) []error {
-	errs := make([]error, len(ms))
-	left := make([]int, 0, len(ms))
-	for i := range ms {
-		left = append(left, i)
-	}
-	err := persist(ctx, s.closing, s.pauses, s.log, func() (time.Duration, error) {
+	return s.each(ctx, len(ms), func(left []int) []error {
 		bounded, cancel := context.WithTimeout(ctx, natsTimeout)
 		defer cancel()
-		for i, err := range s.publish(bounded, ms, left) {
-			errs[left[i]] = s.sort(ctx, err)
+		errs := s.publish(bounded, ms, left)
+		for i, err := range errs {
+			errs[i] = s.sort(ctx, err)
 		}
-		var again []int
-		var outage error
-		for _, n := range left {
-			if errors.Is(errs[n], errOutage) {
-				again, outage = append(again, n), errs[n]
-			}
-		}
-		left = again
-		return 0, outage
+		return errs
 	})
-	for _, n := range left {
-		errs[n] = err
-	}
-	for _, err := range errs {
-		if err != nil {
-			return errs
-		}
-	}
-	return nil
 }
 
 // publish sends those of ms that left names, and waits for the acknowledgements.

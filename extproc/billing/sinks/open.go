@@ -4,12 +4,9 @@ import (
 	"context"
 	"crypto/tls"
 	"crypto/x509"
-	"errors"
 	"fmt"
 	"log/slog"
-	"math/rand/v2"
 	"os"
-	"time"
 
 	"github.com/tidwall/gjson"
 
@@ -95,41 +92,4 @@ func tlsConfig(t *catalog.ClientTLS) (*tls.Config, error) {
 		c.Certificates = []tls.Certificate{cert}
 	}
 	return c, nil
-}
-
-// pauses are the bounds of waits between two tries.
-type pauses struct{ first, longest time.Duration }
-
-var usualPauses = pauses{first: 100 * time.Millisecond, longest: 30 * time.Second}
-
-// outage is wrapped by errors that say that the receiver is away, not that it
-// dislikes an event.
-var errOutage = errors.New("receiver is away")
-
-// persist calls deliver until it has another outcome than an outage. closing ends
-// the wait, as ctx does. least is how long to wait at least, if deliver knows.
-func persist(ctx context.Context, closing <-chan struct{}, p pauses, log *slog.Logger, deliver func() (least time.Duration, err error)) error {
-	for failures, pause := 0, p.first; ; failures++ {
-		least, err := deliver()
-		switch {
-		case err == nil && failures > 0:
-			log.Warn("billing: sink delivers again", "failures", failures)
-			return nil
-		case !errors.Is(err, errOutage):
-			return err
-		case failures == 0:
-			log.Error("billing: sink cannot deliver; it goes on trying", "error", err)
-		}
-		timer := time.NewTimer(max(least, pause/2+rand.N(pause/2+1)))
-		select {
-		case <-timer.C:
-		case <-closing:
-			timer.Stop()
-			return fmt.Errorf("%w: %w", billing.ErrClosed, err)
-		case <-ctx.Done():
-			timer.Stop()
-			return fmt.Errorf("%w: %w", ctx.Err(), err)
-		}
-		pause = min(2*pause, p.longest)
-	}
 }
