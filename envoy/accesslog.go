@@ -61,6 +61,13 @@ func failed() *accesslogv3.AccessLogFilter {
 	}}
 }
 
+// silent keeps what an idle timeout ended.
+func silent() *accesslogv3.AccessLogFilter {
+	return &accesslogv3.AccessLogFilter{FilterSpecifier: &accesslogv3.AccessLogFilter_ResponseFlagFilter{
+		ResponseFlagFilter: &accesslogv3.ResponseFlagFilter{Flags: []string{"SI"}},
+	}}
+}
+
 // quoted keeps requests that shunt admitted: those that carry a quote (BILL-1).
 func quoted() *accesslogv3.AccessLogFilter {
 	return &accesslogv3.AccessLogFilter{FilterSpecifier: &accesslogv3.AccessLogFilter_MetadataFilter{

@@ -106,6 +106,7 @@ func timedListener(s *scene) *listenerv3.Listener {
 		StreamIdleTimeout:          duration(0),
 		GenerateRequestId:          wrapperspb.Bool(false),
 		LocalReplyConfig:           timedReplies(s.Routing.FallbackOn),
+		AccessLog:                  accessLog(silent()),
 		ServerHeaderTransformation: hcmv3.HttpConnectionManager_PASS_THROUGH,
 	}
 	return &listenerv3.Listener{
@@ -121,6 +122,7 @@ func timedListener(s *scene) *listenerv3.Listener {
 
 func timedRoute(p *catalog.Provider) *routev3.Route {
 	return &routev3.Route{
+		Name: names.TimedListener, // which tells shunt whose idle timeout it was
 		Match: &routev3.RouteMatch{
 			PathSpecifier: &routev3.RouteMatch_Prefix{Prefix: "/"},
 			Headers:       []*routev3.HeaderMatcher{headerIs(names.HeaderTimed, p.Slug)},

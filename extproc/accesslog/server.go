@@ -55,6 +55,7 @@ type Server struct {
 	linger  time.Duration
 	join    *join
 	settled *billing.Window // requests that have ended, lately
+	stalls  *billing.Window // requests whose answer fell silent behind the internal listener
 	noID    sync.Once
 }
 
@@ -67,7 +68,8 @@ func New(cfg Config) *Server {
 	if cfg.Now == nil {
 		cfg.Now = time.Now
 	}
-	return &Server{cfg: cfg, linger: DefaultLinger, join: newJoin(joinLimit, joinTTL), settled: billing.NewWindow(settledWindow)}
+	return &Server{cfg: cfg, linger: DefaultLinger, join: newJoin(joinLimit, joinTTL), settled: billing.NewWindow(settledWindow),
+		stalls: billing.NewWindow(stallWindow)}
 }
 
 // DefaultLinger is how long what a stream brought may still be settled when the
@@ -146,6 +148,11 @@ func (s *Server) message(ctx context.Context, m *accesslogv3.StreamAccessLogsMes
 	}
 	entries := m.GetHttpLogs().GetLogEntry()
 	var errs []error
+	for _, e := range entries {
+		if stalled(e) {
+			s.stalls.Add(e.GetRequest().GetRequestId())
+		}
+	}
 	for i, e := range entries {
 		if err := check(e); err != nil {
 			errs = append(errs, fmt.Errorf("entry %d of %d: %w", i+1, len(entries), err))
@@ -158,6 +165,9 @@ func (s *Server) message(ctx context.Context, m *accesslogv3.StreamAccessLogsMes
 		case logv3.AccessLogType_DownstreamPeriodic:
 			s.heard(e)
 		case logv3.AccessLogType_DownstreamEnd:
+			if stalled(e) {
+				continue
+			}
 			if err := s.request(ctx, e, log); err != nil {
 				errs = append(errs, err)
 			}
@@ -184,6 +194,7 @@ func (s *Server) attempt(e *logv3.HTTPAccessLogEntry, log *slog.Logger) {
 		return
 	}
 	id := e.GetRequest().GetRequestId()
+	a.Outcome = s.ended(id, a.Outcome)
 	if s.cfg.Attempt != nil {
 		s.cfg.Attempt(id, a)
 	}
@@ -229,6 +240,7 @@ func (s *Server) request(ctx context.Context, e *logv3.HTTPAccessLogEntry, log *
 	if err != nil {
 		log.Warn("access log: usage cannot be read", "id", id, "error", err)
 	}
+	r.Last.Outcome = s.ended(id, r.Last.Outcome)
 	r.Attempts = s.join.take(id)
 	s.settled.Add(id)
 	if key := shunts(e, names.KeySticky).GetStringValue(); key != "" && s.cfg.Answered != nil && r.Answered() {
