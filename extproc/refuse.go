@@ -45,6 +45,5 @@ const retryAfter = 1
 func (shedSession) push(*extprocv3.ProcessingRequest) (bool, error) { return true, nil }
 
 func (shedSession) answers() []*extprocv3.ProcessingResponse {
-	e := &policy.Error{Status: 503, Code: openai.CodeOverloaded, Message: "too many requests are being decided; try again"}
-	return []*extprocv3.ProcessingResponse{refuse(e)}
+	return []*extprocv3.ProcessingResponse{refuse(errShed)}
 }

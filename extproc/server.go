@@ -7,6 +7,7 @@ import (
 	"io"
 	"log/slog"
 	"sync/atomic"
+	"time"
 
 	extprocv3 "github.com/envoyproxy/go-control-plane/envoy/service/ext_proc/v3"
 	"google.golang.org/grpc"
@@ -26,9 +27,13 @@ type Server struct {
 	// MaxInFlight bounds the decisions in progress; one more is answered 503
 	// overloaded at once (SEC-4). 0 means DefaultMaxInFlight.
 	MaxInFlight int64
+	// Observe is told of every answer when it has been sent, on the goroutine of the
+	// stream, whose context it gets. It must not block. Nil: nobody wants to know.
+	Observe func(context.Context, *Outcome)
 
 	inFlight atomic.Int64
 	shed     atomic.Uint64
+	broken   atomic.Uint64
 }
 
 // DefaultMaxInFlight is what two cores work off well within Envoy's message
@@ -38,16 +43,31 @@ const DefaultMaxInFlight = 4096
 // Shed is how many requests were refused because too many were in flight.
 func (s *Server) Shed() uint64 { return s.shed.Load() }
 
+// InFlight is how many questions of Envoy's are being answered.
+func (s *Server) InFlight() int64 { return s.inFlight.Load() }
+
+// Broken is how many streams were closed because Envoy sent what makes no sense, or
+// could not be answered.
+func (s *Server) Broken() uint64 { return s.broken.Load() }
+
 // Process serves one request of Envoy's: the first decision, or a retry's rewrite.
 // It returns as soon as its answer is sent, and Envoy goes on without it.
 func (s *Server) Process(stream grpc.BidiStreamingServer[extprocv3.ProcessingRequest, extprocv3.ProcessingResponse]) error {
 	defer s.inFlight.Add(-1)
 	over := s.inFlight.Add(1) > s.maxInFlight()
-	err := s.serve(stream, s.begin(stream.Context(), over))
+	began := time.Now()
+	ses := s.begin(stream.Context(), over)
+	err := s.serve(stream, ses)
+	if err == nil && s.Observe != nil {
+		o := ses.outcome()
+		o.Began, o.Ended = began, time.Now()
+		s.Observe(stream.Context(), o)
+	}
 	switch {
 	case err == nil, errors.Is(err, io.EOF), status.Code(err) == codes.Canceled:
 		return nil // answered, or the client went away first
 	default:
+		s.broken.Add(1)
 		s.Log.Error("ext_proc stream closed", "error", err) // SEC-6
 		return err
 	}
@@ -65,6 +85,7 @@ func (s *Server) maxInFlight() int64 {
 type session interface {
 	push(*extprocv3.ProcessingRequest) (done bool, err error)
 	answers() []*extprocv3.ProcessingResponse
+	outcome() *Outcome
 }
 
 func (s *Server) begin(ctx context.Context, overloaded bool) session {

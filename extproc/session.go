@@ -42,6 +42,7 @@ type requestSession struct {
 	ctx     context.Context // of the stream
 	decider *Decider
 	in      intake
+	seen    Outcome
 	out     []*extprocv3.ProcessingResponse
 }
 
@@ -51,17 +52,19 @@ func (s *requestSession) push(m *extprocv3.ProcessingRequest) (bool, error) {
 		return false, err
 	}
 	if s.in.trailers {
+		s.seen.Refusal = errTrailers
 		s.out = []*extprocv3.ProcessingResponse{refuse(errTrailers)}
 		return true, nil
 	}
-	rq, refusal := s.decider.decide(s.in.headers, s.in.body)
+	rq, refusal := s.decider.decide(s.in.headers, s.in.body, &s.seen)
 	if refusal == nil {
 		if err := s.ctx.Err(); err != nil {
 			return false, err // Envoy has given the request up: it is not admitted
 		}
-		refusal = s.decider.admit(rq)
+		refusal, s.seen.Cause = s.decider.admit(rq)
 	}
 	if refusal != nil {
+		s.seen.Refusal = refusal
 		s.out = []*extprocv3.ProcessingResponse{refuse(refusal)}
 		return true, nil
 	}
@@ -120,9 +123,10 @@ func (d *Decider) read(h *extprocv3.HttpHeaders, body []byte) (rd reading, refus
 	return rd, refusal
 }
 
-// decide reads, decides, quotes and rewrites.
-func (d *Decider) decide(h *extprocv3.HttpHeaders, body []byte) (*routed, *policy.Error) {
+// decide reads, decides, quotes and rewrites. What it finds out goes into seen.
+func (d *Decider) decide(h *extprocv3.HttpHeaders, body []byte, seen *Outcome) (*routed, *policy.Error) {
 	rd, refusal := d.read(h, body)
+	seen.RequestID, seen.API = rd.headers.id, rd.api
 	if refusal != nil {
 		return nil, refusal
 	}
@@ -131,10 +135,12 @@ func (d *Decider) decide(h *extprocv3.HttpHeaders, body []byte) (*routed, *polic
 	rd.req.Preferences = d.preferences(&rd.headers.caller, rd.snap.Catalog)
 	stickyKey := d.recall(&rd, now)
 	dec, refusal := policy.Decide(rd.req, rd.snap, now, d.Rand())
+	seen.Snapshot, seen.Decision = rd.snap, dec
 	if refusal != nil {
 		return nil, refusal
 	}
 	rq := &routed{id: rd.headers.id, api: rd.api, query: rd.headers.query, decision: dec, stream: openai.StreamRequested(&rd.object), sticky: stickyKey}
+	seen.Stream = rq.stream
 	rq.timeouts = timeoutsOf(dec, rd.snap.Catalog)
 	rq.rewrite(&rd.object)
 	rq.quote = d.quote(rq, &rd, now, len(body))
@@ -145,12 +151,15 @@ func (d *Decider) decide(h *extprocv3.HttpHeaders, body []byte) (*routed, *polic
 }
 
 // admit makes sure that the request will be billed (BILL-1). From here on it is
-// admitted.
-func (d *Decider) admit(rq *routed) *policy.Error {
-	if d.Admit == nil || d.Admit(rq.id, rq.quote) == nil {
-		return nil
+// admitted. cause is why it is not.
+func (d *Decider) admit(rq *routed) (refusal *policy.Error, cause error) {
+	if d.Admit == nil {
+		return nil, nil
 	}
-	return &policy.Error{Status: 503, Code: openai.CodeOverloaded, Message: "requests cannot be recorded at the moment; try again"}
+	if cause = d.Admit(rq.id, rq.quote); cause == nil {
+		return nil, nil
+	}
+	return &policy.Error{Status: 503, Code: openai.CodeOverloaded, Message: "requests cannot be recorded at the moment; try again"}, cause
 }
 
 // explainLimit bounds the explanation in a response header, in bytes.

@@ -205,7 +205,7 @@ func (s *Server) attempt(e *logv3.HTTPAccessLogEntry, log *slog.Logger) {
 		return
 	}
 	if !s.settled.Has(id) && !s.join.add(id, a, s.cfg.Now()) {
-		log.Warn("access log: too many attempts; one is left out of its request's event", "id", id)
+		log.Warn("access log: too many attempts; one is left out of its request's event", "request_id", id)
 	}
 }
 
@@ -230,7 +230,7 @@ func (s *Server) request(ctx context.Context, e *logv3.HTTPAccessLogEntry, log *
 	q, err := billing.ParseQuote(text)
 	if err != nil {
 		s.join.take(id)
-		log.Error("access log: request is not billed: its quote cannot be read", "id", id, "error", err)
+		log.Error("access log: request is not billed: its quote cannot be read", "request_id", id, "error", err)
 		return nil
 	}
 	if id == "" {
@@ -238,7 +238,7 @@ func (s *Server) request(ctx context.Context, e *logv3.HTTPAccessLogEntry, log *
 	}
 	r, err := recordOf(e)
 	if err != nil {
-		log.Warn("access log: usage cannot be read", "id", id, "error", err)
+		log.Warn("access log: usage cannot be read", "request_id", id, "error", err)
 	}
 	r.Last.Outcome = s.ended(id, r.Last.Outcome)
 	r.Attempts = s.join.take(id)

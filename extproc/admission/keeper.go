@@ -71,7 +71,7 @@ func (k *Keeper) EndSilent(long time.Duration) {
 		for _, r := range silent {
 			if err := k.unsettle(r.Quote, r.Last, time.Now()); err != nil {
 				// It has been logged. Trying again would end in the same way.
-				k.log.Error("admission log: an admitted request has no event", "id", r.ID, "error", err, "quote", r.Quote)
+				k.log.Error("admission log: an admitted request has no event", "request_id", r.ID, "error", err, "quote", r.Quote)
 				k.book.Abandon(r.ID)
 			}
 		}

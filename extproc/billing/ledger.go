@@ -71,12 +71,18 @@ type Ledger struct {
 	log       *slog.Logger
 	journal   Journal
 	estimator *Estimator
+	settled   func(*Quote, *Record, *Data)
 }
 
 // NewLedger returns a Ledger that writes to j.
 func NewLedger(log *slog.Logger, j Journal) *Ledger {
 	return &Ledger{log: log, journal: j, estimator: NewEstimator()}
 }
+
+// OnSettled has f told of every request that gets its event here, once. r is what
+// Envoy reported last of it, nil if it never did. f must not block. Call it before
+// the first Settle.
+func (l *Ledger) OnSettled(f func(q *Quote, r *Record, d *Data)) { l.settled = f }
 
 // Settle makes the request's event out of what Envoy reported. A request that has
 // its event is passed over, also where that event says unsettled: the first event is
@@ -89,9 +95,9 @@ func (l *Ledger) Settle(_ context.Context, q *Quote, r *Record) error {
 	}
 	e := l.estimator.Settle(q, r)
 	if e.Data.Price == nil && e.Data.Usage.Source != None {
-		l.log.Warn("billing: price unknown; charged 0", "id", q.ID, "model", string(e.Data.Model), "provider", string(e.Data.Provider))
+		l.log.Warn("billing: price unknown; charged 0", "request_id", q.ID, "model", string(e.Data.Model), "provider", string(e.Data.Provider))
 	}
-	return l.keep(&e)
+	return l.keep(&e, q, r)
 }
 
 // Unsettle makes the event of a request of which nothing more will be heard. last
@@ -103,24 +109,28 @@ func (l *Ledger) Unsettle(quote string, last *Record, at time.Time) error {
 		return err
 	}
 	e := SettleUnknown(q, last, at)
-	l.log.Warn("billing: nothing more was heard of a request; its event says unsettled", "id", q.ID, "model", string(e.Data.Model))
-	return l.keep(&e)
+	l.log.Warn("billing: nothing more was heard of a request; its event says unsettled", "request_id", q.ID, "model", string(e.Data.Model))
+	return l.keep(&e, q, last)
 }
 
-func (l *Ledger) keep(e *Event) error {
+func (l *Ledger) keep(e *Event, q *Quote, r *Record) error {
 	m, err := e.Message()
 	if err == nil {
 		var first bool
-		if first, err = l.journal.Finish(e.ID, e.Data.Status, m.Body); err == nil && !first {
+		first, err = l.journal.Finish(e.ID, e.Data.Status, m.Body)
+		switch {
+		case err == nil && !first:
 			l.late(e.ID)
+		case err == nil && l.settled != nil:
+			l.settled(q, r, &e.Data)
 		}
 	}
 	if err != nil {
-		l.log.Error("billing: event not kept", "id", e.ID, "error", err)
+		l.log.Error("billing: event not kept", "request_id", e.ID, "error", err)
 	}
 	return err
 }
 
 func (l *Ledger) late(id string) {
-	l.log.Warn("billing: request has its event; a later report of it is passed over", "id", id)
+	l.log.Warn("billing: request has its event; a later report of it is passed over", "request_id", id)
 }

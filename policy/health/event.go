@@ -63,6 +63,12 @@ func (c Class) String() string {
 
 func (c Class) failure() bool { return c >= Server }
 
+// ClassOf sorts how an attempt ended; ok is false if its end means nothing. status
+// is the provider's.
+func ClassOf(o Outcome, status int) (c Class, ok bool) {
+	return classOf(&Event{Outcome: o, Status: status})
+}
+
 // classOf sorts an ended attempt; ok is false if its end means nothing.
 func classOf(ev *Event) (c Class, ok bool) {
 	switch ev.Outcome {

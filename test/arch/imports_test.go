@@ -31,6 +31,7 @@ var mayImport = map[string][]string{
 	// openai: the one place that writes error bodies (API-6).
 	"extproc/api":           {"catalog", "policy/...", "extproc/openai"},
 	"extproc/identity":      {"catalog", "envoy/names"},
+	"extproc/telemetry":     {"catalog", "policy/...", "extproc", "extproc/billing"},
 	"extproc/billing/sinks": {"catalog", "extproc/billing"},
 	// a second implementation, which may share nothing with the first
 	"extproc/billing/audit": {},

@@ -1,0 +1,134 @@
+package telemetry
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"sync/atomic"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+	"github.com/prometheus/otlptranslator"
+	"go.opentelemetry.io/otel"
+	"go.opentelemetry.io/otel/attribute"
+	otelprom "go.opentelemetry.io/otel/exporters/prometheus"
+	"go.opentelemetry.io/otel/metric"
+	sdkmetric "go.opentelemetry.io/otel/sdk/metric"
+	"go.opentelemetry.io/otel/sdk/metric/exemplar"
+	"go.opentelemetry.io/otel/sdk/resource"
+	sdktrace "go.opentelemetry.io/otel/sdk/trace"
+	"go.opentelemetry.io/otel/trace"
+
+	"github.com/shunt-gateway/shunt/catalog"
+)
+
+// Options are what Start needs. Config, Resolve and Log must be set.
+type Options struct {
+	Config   catalog.Telemetry
+	Version  string // of shunt
+	Instance string // this shunt, as events name it
+	// Resolve returns the secret itself. It is asked at every request to the
+	// collector, so a file that changes is read again.
+	Resolve func(catalog.Secret) (string, error)
+	Log     *slog.Logger
+}
+
+// Telemetry runs until Close. Its methods may be called from any goroutine.
+type Telemetry struct {
+	registry *prometheus.Registry
+	meters   *sdkmetric.MeterProvider
+	traces   *sdktrace.TracerProvider // nil: nobody takes spans
+	tracer   trace.Tracer             // likewise
+	log      *slog.Logger
+	failures atomic.Uint64
+
+	meter    metric.Meter
+	settled  settledMeters
+	decided  decidedMeters
+	known    atomic.Pointer[known]
+	cooldown metric.Int64Counter
+}
+
+// scope names the instruments' library to a collector.
+const scope = "github.com/shunt-gateway/shunt"
+
+// Start makes the instruments and, if a collector is configured, begins to send. A
+// collector that cannot be reached is no error.
+func Start(ctx context.Context, o Options) (*Telemetry, error) {
+	t := &Telemetry{registry: prometheus.NewRegistry(), log: o.Log}
+	otel.SetErrorHandler(otel.ErrorHandlerFunc(t.failed))
+	t.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	res, err := resource.New(ctx,
+		resource.WithAttributes(
+			attribute.String("service.name", "shunt"),
+			attribute.String("service.version", o.Version),
+			attribute.String("service.instance.id", o.Instance),
+		),
+		resource.WithTelemetrySDK(), resource.WithFromEnv(),
+	)
+	if err != nil {
+		return nil, fmt.Errorf("telemetry: OTEL_RESOURCE_ATTRIBUTES: %w", err)
+	}
+	scraped, err := otelprom.New(otelprom.WithRegisterer(t.registry), otelprom.WithoutScopeInfo(),
+		otelprom.WithTranslationStrategy(otlptranslator.UnderscoreEscapingWithSuffixes))
+	if err != nil {
+		return nil, fmt.Errorf("telemetry: %w", err)
+	}
+	options := []sdkmetric.Option{
+		sdkmetric.WithResource(res), sdkmetric.WithReader(scraped),
+		sdkmetric.WithCardinalityLimit(o.Config.Series), sdkmetric.WithExemplarFilter(exemplar.AlwaysOffFilter),
+	}
+	if c := o.Config.OTLP; c != nil {
+		to, err := newCollector(c, o.Resolve)
+		if err != nil {
+			return nil, fmt.Errorf("telemetry.otlp: %w", err)
+		}
+		if c.Metrics {
+			reader, err := to.metrics(ctx)
+			if err != nil {
+				return nil, fmt.Errorf("telemetry.otlp: %w", err)
+			}
+			options = append(options, sdkmetric.WithReader(reader))
+		}
+		if c.Traces {
+			if t.traces, err = to.traces(ctx, res); err != nil {
+				return nil, fmt.Errorf("telemetry.otlp: %w", err)
+			}
+			t.tracer = t.traces.Tracer(scope, trace.WithInstrumentationVersion(o.Version))
+		}
+	}
+	t.meters = sdkmetric.NewMeterProvider(options...)
+	t.meter = t.meters.Meter(scope, metric.WithInstrumentationVersion(o.Version))
+	t.makeInstruments()
+	return t, nil
+}
+
+// failed is told by OpenTelemetry what it could not do.
+func (t *Telemetry) failed(err error) {
+	if err == nil {
+		return
+	}
+	t.failures.Add(1)
+	t.log.Warn("telemetry", "error", err)
+}
+
+// Handler serves the metrics to Prometheus.
+func (t *Telemetry) Handler() http.Handler {
+	return promhttp.HandlerFor(t.registry, promhttp.HandlerOpts{})
+}
+
+// Close sends what is left, as far as ctx allows.
+func (t *Telemetry) Close(ctx context.Context) error {
+	var errs []error
+	if t.traces != nil {
+		errs = append(errs, t.traces.Shutdown(ctx))
+	}
+	errs = append(errs, t.meters.Shutdown(ctx))
+	if err := errors.Join(errs...); err != nil {
+		t.log.Warn("telemetry: the last of it may not have been sent", "error", err)
+	}
+	return nil // a collector that is away must not make a clean end an unclean one
+}
