@@ -4,6 +4,11 @@ import "time"
 
 // Health says how offers are measured and when they cool down.
 type Health struct {
+	// Measured: measured figures take the place of estimates, and offers are explored.
+	// Default true. Cooldowns: offers cool down, also when a provider asked for it with
+	// retry-after. Default true.
+	Measured, Cooldowns bool
+
 	Window     time.Duration // what figures rest on: samples of this last time. Default 5m; 10s to 24h.
 	MinSamples int           // of one offer in the window, below which the configured estimate stands. Default 10; 1 to 1000.
 	// Explore is the share of default-routed requests that go first to an offer with
@@ -24,6 +29,7 @@ type Health struct {
 
 func defaultHealth() Health {
 	return Health{
+		Measured: true, Cooldowns: true,
 		Window: 5 * time.Minute, MinSamples: 10, Explore: 0.02,
 		Cooldown: 10 * time.Second, RefusalCooldown: time.Minute, MaxCooldown: 5 * time.Minute,
 		ConsecutiveFailures: 5, ErrorRate: 0.5, MinRequests: 20,
@@ -40,7 +46,7 @@ const (
 	mostSuccesses  = 100
 )
 
-var healthKeys = newKeys("window", "min_samples", "explore", "cooldown", "refusal_cooldown", "max_cooldown",
+var healthKeys = newKeys("enabled", "measured", "cooldowns", "window", "min_samples", "explore", "cooldown", "refusal_cooldown", "max_cooldown",
 	"consecutive_failures", "error_rate", "min_requests", "probe", "probe_successes")
 
 func (d *decoder) health(v value) {
@@ -49,6 +55,10 @@ func (d *decoder) health(v value) {
 	d.object(v, healthKeys, func(key string, v value) {
 		given[key] = v
 		switch key {
+		case "measured":
+			h.Measured = d.boolean(v)
+		case "cooldowns":
+			h.Cooldowns = d.boolean(v)
 		case "window":
 			t, ok := d.duration(v, longest)
 			if ok && t < shortestWindow {
@@ -83,6 +93,21 @@ func (d *decoder) health(v value) {
 		}
 	})
 	d.cooldowns(h, given)
+	d.healthEnabled(h, given)
+}
+
+// healthEnabled: enabled: false is short for both of the others.
+func (d *decoder) healthEnabled(h *Health, given map[string]value) {
+	v, ok := given["enabled"]
+	if !ok || d.boolean(v) {
+		return
+	}
+	for key, on := range map[string]bool{"measured": h.Measured, "cooldowns": h.Cooldowns} {
+		if at, ok := given[key]; ok && on {
+			d.fault(at, "is true where enabled is false")
+		}
+	}
+	h.Measured, h.Cooldowns = false, false
 }
 
 // cooldowns checks that max_cooldown bounds the others; it bounds the defaults of

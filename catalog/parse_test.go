@@ -49,6 +49,7 @@ func TestDefaults(t *testing.T) {
 		Sort: SortLatency, MaxAttempts: 6, StickyTTL: 10 * time.Minute,
 		FallbackOn: FallbackOn{true, true, true, true, []int{401, 402, 403, 404, 408, 429}},
 		Health: Health{
+			Measured: true, Cooldowns: true,
 			Window: 5 * time.Minute, MinSamples: 10, Explore: 0.02,
 			Cooldown: 10 * time.Second, RefusalCooldown: time.Minute, MaxCooldown: 5 * time.Minute,
 			ConsecutiveFailures: 5, ErrorRate: 0.5, MinRequests: 20, Probe: 0.1, ProbeSuccesses: 3,
@@ -122,6 +123,7 @@ func TestFull(t *testing.T) {
 			"/v1/chat/completions": DialectExact, "/api/v1/chat/completions": DialectPrefer, "/v1/responses": DialectPrefer,
 		},
 		Health: Health{
+			Measured: true, Cooldowns: true,
 			Window: 2 * time.Minute, MinSamples: 20, Explore: 0.05,
 			Cooldown: 5 * time.Second, RefusalCooldown: 2 * time.Minute, MaxCooldown: 10 * time.Minute,
 			ConsecutiveFailures: 3, ErrorRate: 0.4, MinRequests: 50, Probe: 0.25, ProbeSuccesses: 5,
@@ -343,6 +345,18 @@ func TestAmounts(t *testing.T) {
 
 // max_cooldown bounds the defaults of the cooldowns that are not given.
 func TestMaxCooldownBoundsDefaults(t *testing.T) {
+	for text, want := range map[string][2]bool{
+		"":                 {true, true},
+		"enabled: true":    {true, true},
+		"enabled: false":   {false, false},
+		"measured: false":  {false, true},
+		"cooldowns: false": {true, false},
+	} {
+		h := parse(t, complete("routing: {health: {"+text+"}}\n")).Routing.Health
+		if got := [2]bool{h.Measured, h.Cooldowns}; got != want {
+			t.Errorf("%s: measured and cooldowns are %v, want %v", text, got, want)
+		}
+	}
 	h := parse(t, complete("routing: {health: {max_cooldown: 5s, refusal_cooldown: 4s}}\n")).Routing.Health
 	equal(t, "cooldowns", [...]time.Duration{h.Cooldown, h.RefusalCooldown, h.MaxCooldown},
 		[...]time.Duration{5 * time.Second, 4 * time.Second, 5 * time.Second})

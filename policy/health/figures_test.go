@@ -1,6 +1,7 @@
 package health
 
 import (
+	"fmt"
 	"math"
 	"slices"
 	"testing"
@@ -75,15 +76,62 @@ func TestStreamsHeldBack(t *testing.T) {
 	near(t, "throughput", l.of(0).Throughput, 100, MaxError)
 }
 
-// Of more samples than are kept for offers that get few requests, those that are kept
-// are enough.
-func TestManyMinSamples(t *testing.T) {
-	l := newLab(t, 1, 1, "routing: {health: {min_samples: 500}}\n")
-	l.times(lastKept-1, ok(0, 300*ms))
-	equal(t, "ttft", l.of(0).TTFT, 0)
-	f := l.apply(ok(0, 300*ms)).of(0)
-	near(t, "ttft", f.TTFT.Seconds(), 0.3, MaxError)
-	equal(t, "stale", f.Stale, true)
+// min_samples holds whatever it is: also where it is more than the samples that are
+// kept of offers that get few requests.
+func TestMinSamples(t *testing.T) {
+	for _, n := range []int{1, 2, lastKept - 1, lastKept, lastKept + 1, 50, 500, 1000} {
+		l := newLab(t, 1, 1, fmt.Sprintf("routing: {health: {min_samples: %d}}\n", n))
+		l.times(n-1, ok(0, 300*ms))
+		equal(t, fmt.Sprintf("ttft after %d of %d", n-1, n), l.of(0).TTFT, 0)
+		equal(t, "throughput", l.of(0).Throughput, 0)
+		f := l.apply(ok(0, 300*ms)).of(0)
+		near(t, fmt.Sprintf("ttft after %d", n), f.TTFT.Seconds(), 0.3, MaxError)
+		near(t, fmt.Sprintf("throughput after %d", n), f.Throughput, 50, MaxError)
+		equal(t, "stale", f.Stale, false)
+		if n > 1 {
+			// A window later there are too few again, and the last ones stand in.
+			f = l.after(5 * mnt).apply(ok(0, 300*ms)).of(0)
+			near(t, "ttft after a window", f.TTFT.Seconds(), 0.3, MaxError)
+			equal(t, "stale", f.Stale, true)
+		}
+		equal(t, "a day later", l.after(25*time.Hour).of(0).TTFT, 0)
+		equal(t, "one sample more", l.apply(ok(0, 300*ms)).of(0).TTFT > 0, n == 1)
+	}
+}
+
+// Answers that are too short for a throughput leave those of others where they are.
+func TestMinSamplesOfThroughput(t *testing.T) {
+	l := newLab(t, 1, 1, "routing: {health: {min_samples: 40}}\n")
+	short := ok(0, 300*ms)
+	short.Tokens = 1
+	l.times(39, ok(0, 300*ms)).times(100, short)
+	equal(t, "throughput of 39", l.of(0).Throughput, 0)
+	near(t, "ttft of 139", l.of(0).TTFT.Seconds(), 0.3, MaxError)
+	near(t, "throughput of 40", l.apply(ok(0, 300*ms)).of(0).Throughput, 50, MaxError)
+	near(t, "throughput after a window", l.after(6*mnt).times(3, short).of(0).Throughput, 50, MaxError)
+}
+
+// What other instances measured counts towards min_samples, and a newcomer starts
+// from all of it.
+func TestMinSamplesOfSeveral(t *testing.T) {
+	const more = "routing: {health: {min_samples: 100}}\n"
+	here := newLab(t, 1, 1, more)
+	here.times(40, ok(0, 300*ms))
+	for i, n := range []int{40, 19, 1} {
+		other := New(here.cat, here.cat.Routing.Health, uint64(i)+2)
+		for range n {
+			ev := ok(0, 300*ms)
+			other.Apply(&ev, here.now)
+		}
+		equal(t, "ttft of too few", here.of(0).TTFT, 0)
+		mustMerge(t, here.Table, here.now, other.AppendDelta(nil, 1<<20))
+	}
+	near(t, "ttft of 100", here.of(0).TTFT.Seconds(), 0.3, MaxError)
+
+	fresh := &lab{Table: New(here.cat, here.cat.Routing.Health, 9), now: here.now.Add(6 * mnt), seen: make([]Figures, 1)}
+	m, _ := here.AppendState(nil, 0, 1<<20)
+	mustMerge(t, fresh.Table, fresh.now, m)
+	near(t, "ttft at a newcomer, a window later", fresh.of(0).TTFT.Seconds(), 0.3, MaxError)
 }
 
 // A whole answer says when it was complete; as soon as answers are streamed, figures

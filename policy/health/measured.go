@@ -33,17 +33,22 @@ func (t *Table) measured(o *offer, now int64) measured {
 	return m
 }
 
-// measure: percentiles over the window, where that has enough samples; else over the
-// last samples, where those are enough; else none.
+// measure: percentiles over the window, where that has min_samples; else over the
+// last samples, where as many have come; else none. Where more are asked for than are
+// kept, and as many have come, the window counts as soon as it has as many as are kept.
 func (t *Table) measure(o *offer, kind int, now int64) (m measured) {
 	a, enough := &t.sums, uint32(t.cfg.MinSamples)
 	t.sum(o, kind, now)
 	m.stale = a.n[ttft] < enough
 	for k := range metrics {
-		if a.n[k] < enough {
-			t.sumLast(o, kind, k, now)
+		known := a.n[k] >= enough
+		if !known {
+			known = t.came(o, kind, k, now) >= enough
+			if a.n[k] < min(enough, lastKept) {
+				t.sumLast(o, kind, k, now)
+			}
 		}
-		if a.n[k] >= min(enough, lastKept) {
+		if known {
 			m.q[k], m.n[k] = a.quantiles(k), a.n[k]
 		}
 	}
@@ -62,11 +67,22 @@ func (t *Table) sum(o *offer, kind int, now int64) {
 	}
 }
 
+// came is how many samples of a metric are remembered, if only as a number.
+func (t *Table) came(o *offer, kind, metric int, now int64) (n uint32) {
+	if w := o.windows[kind]; w != nil {
+		n = w.last[metric].count(now)
+	}
+	for i := range o.remote {
+		n += o.remote[i].came(kind, metric, now)
+	}
+	return n
+}
+
 // sumLast makes sums those of the last samples of one metric.
 func (t *Table) sumLast(o *offer, kind, metric int, now int64) {
 	t.sums.clear(metric)
-	if w := o.windows[kind]; w != nil && now-w.lastAt < remembered {
-		w.sumLast(&t.sums, metric)
+	if w := o.windows[kind]; w != nil {
+		w.last[metric].sum(&t.sums, now)
 	}
 	for i := range o.remote {
 		o.remote[i].sumLast(&t.sums, kind, metric, now)

@@ -18,11 +18,11 @@ import (
 // the same instance and offer the newer counts, so messages may come in any order,
 // twice, or not at all, by any way: the last that arrives makes up for all before.
 //
-//	"sh1", length of a slot in ms
+//	"sh2", length of a slot in ms
 //	records, each: instance (8 bytes), offer (8 bytes), version, length, the record
 //
 // Numbers without a size are uvarints; those with one are little-endian.
-const magic = "sh1"
+const magic = "sh2"
 
 // maxInstances bounds what is kept of an offer: records of further instances are
 // ignored until those of others are out of date.

@@ -2,6 +2,7 @@ package health
 
 import (
 	"encoding/binary"
+	"math"
 	"time"
 )
 
@@ -13,8 +14,9 @@ import (
 //	  number of slots, each:
 //	    epoch, number of buckets in use, each:
 //	      index, as the distance from the one before + 1; samples
-//	  number of last samples; if any, when the newest came, in ms; each:
-//	    bucket of the TTFT; bucket of the throughput + 1, 0: none
+//	  TTFT, throughput, each:
+//	    how many samples came; if any, when the newest did, in ms; the last 16 of them, each:
+//	      bucket, as the distance from the metric's first one
 //
 // It is parsed where it is used: the sums of an offer are made seldom, and a record
 // is a tenth of the tables it stands for.
@@ -34,7 +36,7 @@ func millis(ns int64) uint64 { return uint64(max(ns, 0)) / uint64(time.Milliseco
 
 func (w *window) append(b []byte) []byte {
 	if w == nil {
-		return append(b, 0, 0)
+		return append(b, 0, 0, 0)
 	}
 	n := 0
 	for k := range w.slots {
@@ -48,13 +50,19 @@ func (w *window) append(b []byte) []byte {
 			b = w.slots[k].append(b)
 		}
 	}
-	b = binary.AppendUvarint(b, uint64(w.kept))
-	if w.kept > 0 {
-		b = binary.AppendUvarint(b, millis(w.lastAt))
+	for m := range w.last {
+		b = w.last[m].append(b, m)
 	}
-	for _, kept := range w.last[:w.kept] {
-		b = binary.AppendUvarint(b, uint64(kept[ttft]))
-		b = binary.AppendUvarint(b, uint64(kept[rate]+1)) // noRate becomes 0
+	return b
+}
+
+func (r *recent) append(b []byte, m int) []byte {
+	b = binary.AppendUvarint(b, uint64(r.came))
+	if r.came > 0 {
+		b = binary.AppendUvarint(b, millis(r.at))
+	}
+	for _, i := range r.kept() {
+		b = binary.AppendUvarint(b, uint64(int(i)-scales[m].first))
 	}
 	return b
 }
@@ -118,7 +126,8 @@ func (r *reader) bytes(n uint64) []byte {
 // visitor is told what is in a record. Functions may be nil.
 type visitor struct {
 	sample func(kind int, epoch uint32, bucket int, n uint32)
-	last   func(kind int, at int64, kept [metrics]uint16)
+	came   func(kind, metric int, n uint32, at int64)
+	last   func(kind, metric int, at int64, bucket int)
 }
 
 // farFuture bounds what stands for a time, in ms: the year 2255.
@@ -143,21 +152,29 @@ func visit(record []byte, v visitor) (till int64, ok bool) {
 				}
 			}
 		}
-		kept, at := r.uint(lastKept), int64(0)
-		if kept > 0 {
-			at = int64(r.uint(farFuture)) * int64(time.Millisecond)
-		}
-		for range kept {
-			k := [metrics]uint16{uint16(r.uint(ttftBuckets - 1)), uint16(r.uint(buckets)) - 1}
-			if k[rate] != noRate && (k[rate] < ttftBuckets || k[rate] >= buckets) {
-				return 0, false
-			}
-			if v.last != nil {
-				v.last(kind, at, k)
-			}
+		for metric := range metrics {
+			r.recent(kind, metric, &v)
 		}
 	}
 	return till, !r.bad && len(r.b) == 0
+}
+
+func (r *reader) recent(kind, metric int, v *visitor) {
+	came, at := r.uint(math.MaxUint16), int64(0)
+	if came == 0 {
+		return
+	}
+	at = int64(r.uint(farFuture)) * int64(time.Millisecond)
+	if v.came != nil {
+		v.came(kind, metric, uint32(came), at)
+	}
+	s := &scales[metric]
+	for range min(came, lastKept) {
+		i := s.first + int(r.uint(uint64(s.n-1)))
+		if v.last != nil {
+			v.last(kind, metric, at, i)
+		}
+	}
 }
 
 // remote is what another instance knows of an offer.
@@ -174,10 +191,19 @@ func (r *remote) sum(a *sums, kind int, epoch uint32) {
 	}})
 }
 
+func (r *remote) came(kind, metric int, now int64) (n uint32) {
+	visit(r.record, visitor{came: func(k, m int, came uint32, at int64) {
+		if k == kind && m == metric && now-at < remembered {
+			n = came
+		}
+	}})
+	return n
+}
+
 func (r *remote) sumLast(a *sums, kind, metric int, now int64) {
-	visit(r.record, visitor{last: func(k int, at int64, kept [metrics]uint16) {
-		if k == kind && now-at < remembered && kept[metric] != noRate {
-			a.add(int(kept[metric]), 1, 1)
+	visit(r.record, visitor{last: func(k, m int, at int64, i int) {
+		if k == kind && m == metric && now-at < remembered {
+			a.add(i, 1, 1)
 		}
 	}})
 }
@@ -187,7 +213,7 @@ func (r *remote) over(epoch uint32, now int64) bool {
 	counts := false
 	till, _ := visit(r.record, visitor{
 		sample: func(_ int, e uint32, _ int, _ uint32) { counts = counts || int32(epoch-e) < slots },
-		last:   func(_ int, at int64, _ [metrics]uint16) { counts = counts || now-at < remembered },
+		came:   func(_, _ int, _ uint32, at int64) { counts = counts || now-at < remembered },
 	})
 	return !counts && till <= now
 }

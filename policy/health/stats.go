@@ -34,6 +34,7 @@ func (t *Table) Stats(index int, now time.Time) Stats {
 		Consecutive: int(o.failed.n), Strikes: int(o.strikes),
 	}
 	switch {
+	case !t.cfg.Cooldowns: // usable
 	case at < o.coolTill:
 		s.Phase = Cooling
 	case o.probing(at):

@@ -203,16 +203,21 @@ func steadied(published, measured float64, n uint32) float64 {
 	return measured
 }
 
-func (t *Table) figures(i int, now int64) Figures {
+// figures are what routing is told. What is switched off is learned all the same, and
+// not told: so it is there when it is switched on again.
+func (t *Table) figures(i int, now int64) (f Figures) {
 	o, old := &t.offers[i], &t.published[i]
-	m := t.measured(o, now)
-	f := Figures{
-		Stale:      m.stale,
-		TTFT:       seconds(steadied(old.TTFT.Seconds(), m.q[ttft][0], m.n[ttft])),
-		Throughput: steadied(old.Throughput, m.q[rate][0], m.n[rate]),
+	if t.cfg.Measured {
+		m := t.measured(o, now)
+		f.Stale = m.stale
+		f.TTFT = seconds(steadied(old.TTFT.Seconds(), m.q[ttft][0], m.n[ttft]))
+		f.Throughput = steadied(old.Throughput, m.q[rate][0], m.n[rate])
+		for k := range Quantiles {
+			f.TTFTs[k], f.Throughputs[k] = seconds(m.q[ttft][k]), m.q[rate][k]
+		}
 	}
-	for k := range Quantiles {
-		f.TTFTs[k], f.Throughputs[k] = seconds(m.q[ttft][k]), m.q[rate][k]
+	if !t.cfg.Cooldowns {
+		return f
 	}
 	if o.coolTill > 0 {
 		f.CoolingTill = time.Unix(0, o.coolTill).UTC()

@@ -1,5 +1,7 @@
 package health
 
+import "math"
+
 // slots is how many parts a window has. They turn over one by one, so the window
 // covers the last three to four of them.
 const slots = 4
@@ -44,17 +46,49 @@ func (s *slot) halve() {
 // figures rest on these when the window has too few.
 const lastKept = 16
 
-const noRate = 1<<16 - 1
+// recent are the newest samples of one metric, whatever their age.
+type recent struct {
+	ring [lastKept]uint16 // their buckets
+	next uint8            // where the next one goes
+	came uint16           // how many came, none of them a day after the one before
+	at   int64            // when the newest came, in ns
+}
+
+func (r *recent) add(i int, now int64) {
+	if now-r.at >= remembered {
+		*r = recent{}
+	}
+	r.ring[r.next] = uint16(i)
+	r.next = (r.next + 1) % lastKept
+	if r.came < math.MaxUint16 {
+		r.came++
+	}
+	r.at = now
+}
+
+// kept are the buckets that are still there.
+func (r *recent) kept() []uint16 { return r.ring[:min(r.came, lastKept)] }
+
+// count is how many came, 0 when that was too long ago.
+func (r *recent) count(now int64) uint32 {
+	if now-r.at >= remembered {
+		return 0
+	}
+	return uint32(r.came)
+}
+
+func (r *recent) sum(a *sums, now int64) {
+	if now-r.at < remembered {
+		for _, i := range r.kept() {
+			a.add(int(i), 1, 1)
+		}
+	}
+}
 
 // window holds the samples of one kind of answer.
 type window struct {
 	slots [slots]slot
-	// last are the newest samples whatever their age: buckets of both metrics, noRate
-	// for none.
-	last   [lastKept][metrics]uint16
-	kept   uint8 // how many there are
-	next   uint8 // where the next one goes
-	lastAt int64 // when the newest came, in ns
+	last  [metrics]recent
 }
 
 // sample counts an answer; r < 0: without a throughput.
@@ -63,18 +97,16 @@ func (w *window) sample(t, r float64, epoch uint32, now int64) {
 	if s.epoch != epoch || s.n == [metrics]uint32{} {
 		s.restart(epoch)
 	}
-	i := scales[ttft].index(t)
-	s.add(ttft, i)
-	kept := [metrics]uint16{uint16(i), noRate}
+	w.count(s, ttft, t, now)
 	if r >= 0 {
-		i = scales[rate].index(r)
-		s.add(rate, i)
-		kept[rate] = uint16(i)
+		w.count(s, rate, r, now)
 	}
-	w.last[w.next] = kept
-	w.next = (w.next + 1) % lastKept
-	w.kept = min(w.kept+1, lastKept)
-	w.lastAt = now
+}
+
+func (w *window) count(s *slot, m int, x float64, now int64) {
+	i := scales[m].index(x)
+	s.add(m, i)
+	w.last[m].add(i, now)
 }
 
 // sum adds the slots that are young enough.
@@ -93,15 +125,6 @@ func (w *window) sum(a *sums, epoch uint32) {
 			}
 			a.weight[m] += uint64(s.n[m]) * uint64(ageWeight[age])
 			a.n[m] += s.n[m]
-		}
-	}
-}
-
-// sumLast adds the newest samples of one metric.
-func (w *window) sumLast(a *sums, m int) {
-	for _, kept := range w.last[:w.kept] {
-		if kept[m] != noRate {
-			a.add(int(kept[m]), 1, 1)
 		}
 	}
 }

@@ -57,7 +57,7 @@ const keyless = "p2"
 
 // steady has health change nothing: a case's providers stand in the configured order
 // whatever other cases have made of them.
-const steady = "health: {explore: 0%, min_samples: 1000, consecutive_failures: 1000, min_requests: 1000000}"
+const steady = "health: {measured: false, consecutive_failures: 1000, min_requests: 1000000}"
 
 func startLab(o labOptions) (*lab, error) {
 	if o.Providers == 0 {
