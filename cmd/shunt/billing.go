@@ -56,12 +56,13 @@ func (a *app) startBilling(_ context.Context, c *catalog.Catalog) error {
 		return environmentError{errors.Join(err, closeSinks(context.Background(), all))}
 	}
 	ledger := billing.NewLedger(a.log, book)
+	ledger.OnSettled(a.telemetry.Settled)
 	a.accounts = &accounts{
 		book: book, ledger: ledger, sinks: all,
 		keeper: admission.Keep(book, ledger.Unsettle, d.SettleTimeout, a.log),
 		outbox: outbox.Start(outbox.Options{
 			JS: a.state.JetStream(), Prefix: c.State.Prefix, Instance: name, Replicas: c.State.Replicas,
-			Tries: d.Outbox.Tries, Book: book, Sinks: all, Log: a.log,
+			Tries: d.Outbox.Tries, Book: book, Sinks: all, Alone: c.State.Embedded(), Log: a.log,
 		}),
 	}
 	a.up("billing", func(ctx context.Context) error {

@@ -60,7 +60,10 @@ type Options struct {
 	Tries    int    // how often one event is offered to one sink
 	Book     Book
 	Sinks    []Sink
-	Log      *slog.Logger
+	// Alone: no other instance is on this NATS. One sink then gets its events from the
+	// log itself.
+	Alone bool
+	Log   *slog.Logger
 }
 
 // Outbox is running until Close.
@@ -119,7 +122,11 @@ func Start(o Options) *Outbox {
 	for _, s := range o.Sinks {
 		b.workers = append(b.workers, newWorker(&b.opt, s))
 	}
-	b.wg.Go(func() { b.publish(b.run) })
+	feed := b.publish
+	if b.opt.direct() {
+		feed = b.deliverDirect
+	}
+	b.wg.Go(func() { feed(b.run) })
 	return b
 }
 
@@ -130,6 +137,9 @@ func (b *Outbox) Stats() Stats {
 		Duplicates: b.stats.duplicates.Load(), Failures: b.stats.failures.Load(),
 	}
 	for _, w := range b.workers {
+		if b.opt.direct() {
+			w.backlog.Store(uint64(b.opt.Book.Stats().Ready))
+		}
 		s.Sinks = append(s.Sinks, w.stats())
 	}
 	return s
@@ -145,7 +155,7 @@ func (b *Outbox) Close(ctx context.Context) error {
 	defer tick.Stop()
 	var left int
 	for {
-		if b.stats.connected.Load() {
+		if b.stats.connected.Load() && !b.opt.direct() {
 			b.raiseFloor(ctx)
 		}
 		s := b.opt.Book.Stats()
@@ -190,13 +200,8 @@ func (b *Outbox) setup(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("make the stream %s: %w", o.stream(), err)
 	}
-	_, err = o.JS.CreateOrUpdateStream(ctx, jetstream.StreamConfig{
-		Name: o.deadStream(), Subjects: []string{o.deadSubjects() + ">"},
-		Description: "shunt: billing events that a sink did not take",
-		Storage:     jetstream.FileStorage, Replicas: o.Replicas, Duplicates: dedupe,
-	})
-	if err != nil {
-		return fmt.Errorf("make the stream %s: %w", o.deadStream(), err)
+	if err := b.makeDeadStream(ctx); err != nil {
+		return err
 	}
 	for _, w := range b.workers {
 		if err := w.setup(ctx); err != nil {
@@ -204,6 +209,19 @@ func (b *Outbox) setup(ctx context.Context) error {
 		}
 	}
 	return b.removeStale(ctx, s)
+}
+
+func (b *Outbox) makeDeadStream(ctx context.Context) error {
+	o := &b.opt
+	_, err := o.JS.CreateOrUpdateStream(ctx, jetstream.StreamConfig{
+		Name: o.deadStream(), Subjects: []string{o.deadSubjects() + ">"},
+		Description: "shunt: billing events that a sink did not take",
+		Storage:     jetstream.FileStorage, Replicas: o.Replicas, Duplicates: dedupe,
+	})
+	if err != nil {
+		return fmt.Errorf("make the stream %s: %w", o.deadStream(), err)
+	}
+	return nil
 }
 
 func (o *Options) persistMode() jetstream.PersistModeType {

@@ -25,7 +25,23 @@ const (
 	group                     = "feeder" // of the instances that share a sink, one is it
 )
 
-// worker empties the stream into one sink.
+// message is an event on its way to a sink.
+type message interface {
+	id() string
+	body() []byte
+	taken() error // the sink has it
+	working()     // the sink may still take it
+}
+
+// streamed is an event from the stream.
+type streamed struct{ jetstream.Msg }
+
+func (m streamed) id() string   { return m.Headers().Get(jetstream.MsgIDHeader) }
+func (m streamed) body() []byte { return m.Data() }
+func (m streamed) taken() error { return m.Ack() }
+func (m streamed) working()     { _ = m.InProgress() } // one that was missed comes again, and is known
+
+// worker brings events to one sink.
 type worker struct {
 	opt     *Options
 	sink    Sink
@@ -95,7 +111,7 @@ func (w *worker) consume(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	in := make(chan jetstream.Msg, 4*workerBatch)
+	in := make(chan message, 4*workerBatch)
 	opts := []jetstream.PullConsumeOpt{
 		jetstream.PullMaxMessages(workerBatch), jetstream.PullExpiry(pullExpiry), jetstream.PullHeartbeat(pullHeartbeat),
 	}
@@ -104,7 +120,7 @@ func (w *worker) consume(ctx context.Context) error {
 	}
 	consuming, err := c.Consume(func(m jetstream.Msg) {
 		select {
-		case in <- m:
+		case in <- streamed{m}:
 		default: // it comes again
 		}
 	}, opts...)
@@ -119,13 +135,16 @@ func (w *worker) consume(ctx context.Context) error {
 		case <-consuming.Closed():
 			return errors.New("the subscription ended")
 		case m := <-in:
-			w.deliver(ctx, gather(m, in))
+			batch := gather(m, in)
+			stop := w.keepAlive(batch)
+			w.deliver(ctx, batch)
+			stop()
 		}
 	}
 }
 
-func gather(first jetstream.Msg, in <-chan jetstream.Msg) []jetstream.Msg {
-	batch := []jetstream.Msg{first}
+func gather(first message, in <-chan message) []message {
+	batch := []message{first}
 	for len(batch) < workerBatch {
 		select {
 		case m := <-in:
@@ -139,15 +158,13 @@ func gather(first jetstream.Msg, in <-chan jetstream.Msg) []jetstream.Msg {
 
 // deliver hands a batch to the sink, in order, and acknowledges what the sink keeps.
 // When ctx ends first, the rest comes again after the next start.
-func (w *worker) deliver(ctx context.Context, batch []jetstream.Msg) {
-	stop := w.keepAlive(batch)
-	defer stop()
+func (w *worker) deliver(ctx context.Context, batch []message) {
 	w.busy.Store(time.Now().UnixNano())
 	defer w.busy.Store(0)
 	tried := w.together(ctx, batch)
-	settled := make([]jetstream.Msg, 0, len(batch))
+	settled := make([]message, 0, len(batch))
 	for i, m := range batch {
-		if !w.done.Has(idOf(m)) && !w.one(ctx, m, tried[i]) {
+		if !w.done.Has(m.id()) && !w.one(ctx, m, tried[i]) {
 			continue
 		}
 		settled = append(settled, m)
@@ -155,15 +172,15 @@ func (w *worker) deliver(ctx context.Context, batch []jetstream.Msg) {
 	if f, ok := w.sink.Sink.(billing.Flusher); ok {
 		var p pause
 		for err := f.Flush(ctx); err != nil; err = f.Flush(ctx) {
-			w.failed(idOf(batch[0]), err)
+			w.failed(batch[0].id(), err)
 			if errors.Is(err, billing.ErrClosed) || !p.wait(ctx, longestPause) {
 				return
 			}
 		}
 	}
 	for _, m := range settled {
-		w.done.Add(idOf(m))
-		if err := m.Ack(); err != nil {
+		w.done.Add(m.id())
+		if err := m.taken(); err != nil {
 			w.opt.Log.Warn("billing: cannot acknowledge", "sink", w.sink.Name, "error", err)
 		}
 	}
@@ -174,13 +191,13 @@ var errUntried = errors.New("not tried")
 
 // together offers all new events of a batch to a sink that takes many at once, and
 // returns what became of each.
-func (w *worker) together(ctx context.Context, batch []jetstream.Msg) []error {
+func (w *worker) together(ctx context.Context, batch []message) []error {
 	tried := make([]error, len(batch))
 	var messages []billing.Message
 	var places []int
 	for i, m := range batch {
 		tried[i] = errUntried
-		if !w.done.Has(idOf(m)) {
+		if !w.done.Has(m.id()) {
 			messages, places = append(messages, messageOf(m)), append(places, i)
 		}
 	}
@@ -200,7 +217,7 @@ func (w *worker) together(ctx context.Context, batch []jetstream.Msg) []error {
 
 // one hands an event to the sink until the sink has it, or to the dead letters. It
 // is false if ctx ended first. tried is what came of a first try, if there was one.
-func (w *worker) one(ctx context.Context, m jetstream.Msg, tried error) bool {
+func (w *worker) one(ctx context.Context, m message, tried error) bool {
 	var p pause
 	for tries, err := 1, tried; ; tries++ {
 		if tries > 1 || errors.Is(err, errUntried) {
@@ -216,7 +233,7 @@ func (w *worker) one(ctx context.Context, m jetstream.Msg, tried error) bool {
 		if ctx.Err() != nil || errors.Is(err, billing.ErrClosed) {
 			return false
 		}
-		w.failed(idOf(m), err)
+		w.failed(m.id(), err)
 		if (tries >= w.opt.Tries || errors.Is(err, billing.ErrRefused)) && w.bury(ctx, m, tries, err) {
 			return true
 		}
@@ -226,14 +243,14 @@ func (w *worker) one(ctx context.Context, m jetstream.Msg, tried error) bool {
 	}
 }
 
-func messageOf(m jetstream.Msg) billing.Message {
-	return billing.Message{ID: idOf(m), Body: m.Data()}
+func messageOf(m message) billing.Message {
+	return billing.Message{ID: m.id(), Body: m.body()}
 }
 
 func (w *worker) failed(id string, err error) {
 	w.retries.Add(1)
 	if !w.failing.Swap(true) {
-		w.opt.Log.Error("billing: sink does not take an event; it is tried again", "sink", w.sink.Name, "id", id, "error", err)
+		w.opt.Log.Error("billing: sink does not take an event; it is tried again", "sink", w.sink.Name, "request_id", id, "error", err)
 	}
 }
 
@@ -245,25 +262,25 @@ const (
 )
 
 // bury puts an event to the dead letters and reports whether it is there.
-func (w *worker) bury(ctx context.Context, m jetstream.Msg, tries int, cause error) bool {
+func (w *worker) bury(ctx context.Context, m message, tries int, cause error) bool {
 	ctx, cancel := context.WithTimeout(ctx, natsTimeout)
 	defer cancel()
 	dead := nats.NewMsg(w.opt.deadSubjects() + w.durable)
-	dead.Data = m.Data()
+	dead.Data = m.body()
 	dead.Header.Set(headerSink, w.sink.Name)
 	dead.Header.Set(headerTries, strconv.Itoa(tries))
 	dead.Header.Set(headerError, strings.Join(strings.Fields(cause.Error()), " "))
-	if _, err := w.opt.JS.PublishMsg(ctx, dead, jetstream.WithMsgID(idOf(m)+"@"+w.durable)); err != nil {
-		w.opt.Log.Error("billing: cannot write to the dead letters; the sink is tried on", "sink", w.sink.Name, "id", idOf(m), "error", err)
+	if _, err := w.opt.JS.PublishMsg(ctx, dead, jetstream.WithMsgID(m.id()+"@"+w.durable)); err != nil {
+		w.opt.Log.Error("billing: cannot write to the dead letters; the sink is tried on", "sink", w.sink.Name, "id", m.id(), "error", err)
 		return false
 	}
 	w.dead.Add(1)
-	w.opt.Log.Error("billing: sink did not take an event; it is a dead letter now", "sink", w.sink.Name, "id", idOf(m), "tries", tries, "stream", w.opt.deadStream(), "error", cause)
+	w.opt.Log.Error("billing: sink did not take an event; it is a dead letter now", "sink", w.sink.Name, "id", m.id(), "tries", tries, "stream", w.opt.deadStream(), "error", cause)
 	return true
 }
 
 // keepAlive tells NATS that a batch is being worked at, until stop is called.
-func (w *worker) keepAlive(batch []jetstream.Msg) (stop func()) {
+func (w *worker) keepAlive(batch []message) (stop func()) {
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan struct{})
 	go func() {
@@ -276,12 +293,10 @@ func (w *worker) keepAlive(batch []jetstream.Msg) (stop func()) {
 				return
 			case <-tick.C:
 				for _, m := range batch {
-					_ = m.InProgress() // one that was missed comes again, and is known
+					m.working()
 				}
 			}
 		}
 	}()
 	return func() { cancel(); <-done }
 }
-
-func idOf(m jetstream.Msg) string { return m.Headers().Get(jetstream.MsgIDHeader) }
