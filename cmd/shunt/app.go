@@ -11,10 +11,12 @@ import (
 
 	"github.com/shunt-gateway/shunt/catalog"
 	"github.com/shunt-gateway/shunt/envoy"
+	"github.com/shunt-gateway/shunt/envoy/runner"
 	"github.com/shunt-gateway/shunt/extproc"
 	"github.com/shunt-gateway/shunt/extproc/billing"
 	"github.com/shunt-gateway/shunt/extproc/identity"
 	"github.com/shunt-gateway/shunt/extproc/state"
+	"github.com/shunt-gateway/shunt/extproc/telemetry"
 	"github.com/shunt-gateway/shunt/policy"
 	"github.com/shunt-gateway/shunt/policy/sticky"
 )
@@ -37,6 +39,12 @@ type app struct {
 	state  *state.State
 	hasher *billing.Hasher // of callers
 	keyer  *sticky.Keyer   // of conversations
+
+	telemetry *telemetry.Telemetry
+	reloads   reloads
+	refusals  atomic.Uint64 // of configurations, by Envoy
+	troubles  seldom        // refusals of requests that are not the client's doing
+	runner    atomic.Pointer[runner.Runner]
 
 	accounts *accounts
 	// envoyGone: nothing more will be heard of requests that are open, once what is
@@ -82,7 +90,7 @@ func (a *app) start(ctx context.Context) (err error) {
 		return err
 	}
 	for _, part := range []func(context.Context, *catalog.Catalog) error{
-		a.publish, a.startState, a.startBilling, a.startVitals, a.share, a.startGRPC, a.startAPI, a.startAdmin, a.startWatch,
+		a.startTelemetry, a.publish, a.startState, a.startBilling, a.startVitals, a.share, a.startGRPC, a.startAPI, a.startAdmin, a.startWatch,
 	} {
 		if err := part(ctx, c); err != nil {
 			return err
@@ -144,6 +152,8 @@ func (a *app) publish(ctx context.Context, c *catalog.Catalog) error {
 		}
 	}
 	a.vitals.adopt(w)
+	a.telemetry.Adopt(c)
+	a.reloads.at.Store(time.Now().Unix())
 	a.mu.Lock()
 	a.catalog = c
 	a.mu.Unlock()
@@ -168,6 +178,7 @@ func (a *app) current() *catalog.Catalog {
 
 // nacked is told by ADS what Envoy refused.
 func (a *app) nacked(typeURL, message string) {
+	a.refusals.Add(1)
 	a.log.Error("envoy refused the configuration", "type", typeURL, "reason", message)
 	select {
 	case a.nacks <- fmt.Errorf("envoy refused the configuration (%s): %s", typeURL, message):

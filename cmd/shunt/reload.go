@@ -160,6 +160,7 @@ func (a *app) tidy(ctx context.Context) error {
 func (a *app) reload(ctx context.Context, w *fsnotify.Watcher, watched map[string]bool) {
 	c, err := a.flags.loadWithSecrets()
 	if err != nil {
+		a.reloads.refused.Add(1)
 		a.log.Error("reload refused; the configuration stays as it was", "error", err)
 		return
 	}
@@ -171,10 +172,13 @@ func (a *app) reload(ctx context.Context, w *fsnotify.Watcher, watched map[strin
 		a.log.Warn("billing.flush, settle_timeout and outbox change with a restart only")
 		c.Billing.Durability = old.Billing.Durability
 	}
+	a.keepTelemetry(c)
 	if err := a.publish(ctx, c); err != nil {
+		a.reloads.failed.Add(1)
 		a.log.Error("reload failed; the configuration stays as it was", "error", err)
 		return
 	}
 	a.watchDirs(w, watched, c)
+	a.reloads.taken.Add(1)
 	a.log.Info("reloaded", "catalog", c.Hash)
 }

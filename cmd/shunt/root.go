@@ -84,12 +84,28 @@ func newRoot() *cobra.Command {
 		Version:       version,
 	}
 	var level slog.LevelVar
+	var format string
 	root.PersistentFlags().TextVar(&level, "log-level", &level, "debug, info, warn or error")
-	root.PersistentPreRun = func(cmd *cobra.Command, _ []string) {
-		slog.SetDefault(slog.New(slog.NewTextHandler(cmd.ErrOrStderr(), &slog.HandlerOptions{Level: &level})))
+	root.PersistentFlags().StringVar(&format, "log-format", "text", "text or json")
+	root.PersistentPreRunE = func(cmd *cobra.Command, _ []string) error {
+		h, err := logHandler(format, cmd.ErrOrStderr(), &slog.HandlerOptions{Level: &level})
+		if err == nil {
+			slog.SetDefault(slog.New(h))
+		}
+		return err
 	}
 	root.AddCommand(runCommand(), serveCommand(), checkCommand(), explainCommand(), renderCommand(), billingCommand(), demo.Command())
 	return root
+}
+
+func logHandler(format string, w io.Writer, o *slog.HandlerOptions) (slog.Handler, error) {
+	switch format {
+	case "text":
+		return slog.NewTextHandler(w, o), nil
+	case "json":
+		return slog.NewJSONHandler(w, o), nil
+	}
+	return nil, fmt.Errorf("--log-format %q: want text or json", format)
 }
 
 // version is set by the build.

@@ -142,10 +142,12 @@ func (a *app) newRunner(binary runner.Binary) (*runner.Runner, error) {
 	if err != nil {
 		return nil, err
 	}
-	return runner.New(runner.Options{
+	r, err := runner.New(runner.Options{
 		Binary: binary.Path, Bootstrap: bootstrap, RunDir: a.place.envoy(),
 		Listen: []string{c.Listen}, Logger: a.log.With("from", "envoy"),
 	})
+	a.runner.Store(r)
+	return r, err
 }
 
 // envoyReady is /readyz under run: Envoy has taken the newest configuration, and

@@ -54,7 +54,7 @@ func (a *app) startGRPC(ctx context.Context, c *catalog.Catalog) error {
 	adsCtx, stopADS := context.WithCancel(context.WithoutCancel(ctx))
 	a.ads.Register(adsCtx, s)
 	a.extproc = &extproc.Server{
-		Log: a.log,
+		Log: a.log, Observe: a.observed,
 		Decider: &extproc.Decider{
 			Live: &a.live, Source: a.source, Hasher: a.hasher, Now: time.Now, Rand: rand.Uint64,
 			Admit: a.accounts.book.Admit, Prefs: a.state.Preferences(), Sticky: a.state.Sticky(), Keyer: a.keyer,
@@ -118,6 +118,7 @@ func (a *app) startAdmin(_ context.Context, c *catalog.Catalog) error {
 	if err != nil {
 		return environmentError{fmt.Errorf("admin: listen on %s: %w", c.Admin, err)}
 	}
+	a.figures()
 	a.serveHTTP("admin server", l, a.adminHandler())
 	return nil
 }

@@ -24,6 +24,8 @@ type vitals struct {
 	table *health.Table
 	world *extproc.World
 	live  *extproc.Live
+
+	cooled func(*catalog.Offer) // is told of cooldowns that begin; nil: nobody is
 }
 
 // adopt makes w the world that requests read, with what is known of its offers.
@@ -42,10 +44,10 @@ func (v *vitals) adopt(w *extproc.World) {
 }
 
 // publish puts changed figures into a new world; the lock is held.
-func (v *vitals) publish(now time.Time) (changed bool) {
-	changes := v.table.Changes(now)
+func (v *vitals) publish(now time.Time) (changes []health.Change) {
+	changes = v.table.Changes(now)
 	if len(changes) == 0 {
-		return false
+		return nil
 	}
 	next := *v.world
 	snap := *v.world.Snapshot
@@ -58,7 +60,20 @@ func (v *vitals) publish(now time.Time) (changed bool) {
 	})
 	next.Snapshot = &snap
 	v.world = &next
-	return true
+	return changes
+}
+
+// count tells of the offers that were not cooling down before and are now.
+func (v *vitals) count(before *policy.Health, changes []health.Change, now time.Time) {
+	if v.cooled == nil {
+		return
+	}
+	for i := range changes {
+		c := &changes[i]
+		if c.Figures.CoolingTill.After(now) && !before.At(c.Offer).CoolingTill.After(now) {
+			v.cooled(v.world.Snapshot.Catalog.Offers()[c.Offer])
+		}
+	}
 }
 
 // run publishes until ctx ends.
@@ -71,8 +86,10 @@ func (v *vitals) run(ctx context.Context) {
 			return
 		case now := <-tick.C:
 			v.mu.Lock()
-			if v.publish(now) {
+			before := v.world.Snapshot.Health
+			if changes := v.publish(now); changes != nil {
 				v.live.Store(v.world)
+				v.count(before, changes, now)
 			}
 			v.mu.Unlock()
 		}
@@ -168,6 +185,7 @@ func (a *app) startVitals(ctx context.Context, _ *catalog.Catalog) error {
 
 // attempted is told of every attempt that failed.
 func (a *app) attempted(requestID string, at billing.Attempt) {
+	a.telemetry.Failed(&at)
 	text, ok := a.accounts.book.Quote(requestID)
 	if !ok {
 		return
