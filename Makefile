@@ -67,6 +67,10 @@ soak: export SHUNT_SOAK ?= 30m
 soak: check-tools $(FETCHED_ENVOY) ## load, random kills and a count at the end, for SHUNT_SOAK (30m)
 	$(GO) test -count=1 -timeout 12h ./test/soak -v
 
+test-kafka: export SHUNT_TEST_KAFKA = $(CACHE)/kafka
+test-kafka: $(CACHE)/kafka/stamp ## the Kafka sink against a real broker, from Maven Central (needs Java 17 and Maven)
+	$(PYTHON) test/gotest.py $(GO) test -race -count=1 -timeout 15m ./test/kafka
+
 bench: build $(FETCHED_ENVOY) ## ratios of shunt to plain Envoy and others, in one run
 	cd test/bench && $(GO) run . -root $(CURDIR) -shunt $(abspath $(BIN)) $(BENCH)
 
@@ -126,6 +130,13 @@ $(VENV)/stamp: test/requirements.txt
 	rm -rf $(VENV)
 	$(PYTHON) -m venv $(VENV)
 	$(VENV)/bin/python -m pip install --quiet --require-hashes --only-binary :all: -r $<
+	touch $@
+
+$(CACHE)/kafka/stamp: test/kafka/pom.xml test/kafka/jars.sha256
+	@for t in java mvn; do command -v $$t >/dev/null || { echo "make test-kafka needs, and does not find: $$t" >&2; exit 1; }; done
+	rm -rf $(@D) && mkdir -p $(@D)
+	mvn -q -B -f $< dependency:copy-dependencies -DincludeScope=runtime -DoutputDirectory=$(@D)
+	cd $(@D) && sha256sum --check --strict --quiet $(abspath test/kafka/jars.sha256)
 	touch $@
 
 $(NODE_DIR)/stamp: test/e2e/node/package.json test/e2e/node/package-lock.json

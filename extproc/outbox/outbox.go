@@ -104,7 +104,7 @@ type SinkStats struct {
 	Failures uint64
 	Retries  uint64 // of those, the ones that were about an event
 	Dead     uint64 // events that went to the dead letters
-	// Failing: the last try did not work, or the one under way is an old one.
+	// Failing: the last try did not work.
 	Failing bool
 
 	// As of the last look, half a second ago or so while NATS is there.

@@ -11,10 +11,6 @@ import (
 	"github.com/shunt-gateway/shunt/extproc/billing"
 )
 
-// slow is how long a delivery may take before its sink counts as failing. Some
-// clients wait for a receiver without a word.
-const slow = 30 * time.Second
-
 // waiting is the oldest event that a sink has not got.
 type waiting struct {
 	seq   uint64
@@ -31,9 +27,6 @@ func (w *worker) stats() SinkStats {
 		since, failures := p.Outage()
 		s.Failures += failures
 		s.Failing = s.Failing || !since.IsZero()
-	}
-	if n := w.busy.Load(); n != 0 && time.Since(time.Unix(0, n)) > slow {
-		s.Failing = true
 	}
 	if o := w.oldest.Load(); o != nil && s.Backlog > 0 {
 		s.Oldest = o.since

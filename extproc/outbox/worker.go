@@ -50,7 +50,6 @@ type worker struct {
 
 	delivered, retries, dead, backlog atomic.Uint64
 	failing                           atomic.Bool
-	busy                              atomic.Int64 // since when a delivery is under way, Unix ns; 0: none is
 	oldest                            atomic.Pointer[waiting]
 }
 
@@ -159,8 +158,6 @@ func gather(first message, in <-chan message) []message {
 // deliver hands a batch to the sink, in order, and acknowledges what the sink keeps.
 // When ctx ends first, the rest comes again after the next start.
 func (w *worker) deliver(ctx context.Context, batch []message) {
-	w.busy.Store(time.Now().UnixNano())
-	defer w.busy.Store(0)
 	tried := w.together(ctx, batch)
 	settled := make([]message, 0, len(batch))
 	for i, m := range batch {

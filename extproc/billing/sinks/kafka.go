@@ -23,8 +23,9 @@ import (
 // idempotent and waits for all in-sync replicas.
 type kafkaSink struct {
 	*outages
-	topic  string
-	client *kgo.Client
+	topic   string
+	timeout time.Duration
+	client  *kgo.Client
 }
 
 // deliveryTimeout is how long the client tries by itself; after that the sink logs
@@ -55,7 +56,7 @@ func openKafka(cfg *catalog.KafkaSink, resolve Resolver, log *slog.Logger, timeo
 	if err != nil {
 		return nil, err
 	}
-	return &kafkaSink{outages: newOutages(log), topic: cfg.Topic, client: client}, nil
+	return &kafkaSink{outages: newOutages(log), topic: cfg.Topic, timeout: timeout, client: client}, nil
 }
 
 // mechanism asks for the password at every connection.
@@ -87,20 +88,47 @@ func (s *kafkaSink) Close(context.Context) error {
 	return nil
 }
 
-// DeliverAll implements billing.Batcher.
+// DeliverAll implements billing.Batcher. Records travel in batches, and a broker that
+// finds one too large refuses all of it: what was refused among others is tried alone.
 func (s *kafkaSink) DeliverAll(ctx context.Context, ms []billing.Message) []error {
 	return s.each(ctx, len(ms), func(left []int) []error {
-		records, errs := make([]*kgo.Record, len(left)), make([]error, len(left))
-		place := make(map[*kgo.Record]int, len(left))
-		for i, n := range left {
-			records[i] = s.record(&ms[n])
-			place[records[i]] = i
-		}
-		for _, r := range s.client.ProduceSync(ctx, records...) {
-			errs[place[r.Record]] = sortKafka(ctx, r.Err)
+		errs := s.produce(ctx, ms, left)
+		for i := range left {
+			if len(left) > 1 && errors.Is(errs[i], billing.ErrRefused) {
+				errs[i] = s.produce(ctx, ms, left[i:i+1])[0]
+			}
 		}
 		return errs
 	})
+}
+
+// produce sends those of ms that left names. The client may wait for a broker for as
+// long as that is away, whatever its timeouts say: what it has on the wire it must not
+// send under another number. So produce itself notes an outage, and ends with ctx.
+func (s *kafkaSink) produce(ctx context.Context, ms []billing.Message, left []int) []error {
+	type result struct {
+		at  int
+		err error
+	}
+	results := make(chan result, len(left))
+	defer s.overdue(s.timeout)()
+	errs := make([]error, len(left))
+	for i, n := range left {
+		errs[i] = errOutage // until it is known
+		s.client.Produce(ctx, s.record(&ms[n]), func(_ *kgo.Record, err error) { results <- result{i, err} })
+	}
+	for range left {
+		select {
+		case r := <-results:
+			errs[r.at] = sortKafka(ctx, r.err)
+		case <-ctx.Done():
+			for i, err := range errs {
+				errs[i] = sortKafka(ctx, err)
+			}
+			return errs
+		}
+	}
+	return errs
 }
 
 func (s *kafkaSink) record(m *billing.Message) *kgo.Record {

@@ -189,6 +189,38 @@ func TestKafkaSASL(t *testing.T) {
 	}
 }
 
+// A broker that has a record and says nothing: the outage shows, and the wait ends
+// with the context, though the client goes on for as long as it has to.
+func TestKafkaStalled(t *testing.T) {
+	c, text := kafka(t)
+	var stalled atomic.Bool
+	stalled.Store(true)
+	c.ControlKey(int16(kmsg.Produce), func(kmsg.Request) (kmsg.Response, error, bool) {
+		c.KeepControl()
+		if stalled.Load() {
+			c.SleepControl(func() { eventually(t, "the broker goes on", func() bool { return !stalled.Load() }) })
+		}
+		return nil, nil, false
+	})
+	s, lines := open(t, configured(t, "kafka: {"+text+"}"), nil)
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() { done <- s.Deliver(ctx, message(0)) }()
+	eventually(t, "the outage shows", func() bool {
+		since, _ := s.(billing.Patient).Outage()
+		return !since.IsZero() && strings.Contains(lines.String(), "no acknowledgement within")
+	})
+	cancel()
+	if err := <-done; !errors.Is(err, context.Canceled) {
+		t.Errorf("%v", err)
+	}
+	stalled.Store(false)
+	deliver(t, s, 1, 4)
+	if since, _ := s.(billing.Patient).Outage(); !since.IsZero() {
+		t.Error("the outage still shows")
+	}
+}
+
 // Brokers that are away: whoever delivers waits until the context or Close ends it.
 func TestKafkaAway(t *testing.T) {
 	c, text := kafka(t)

@@ -89,6 +89,18 @@ func (o *outages) persist(ctx context.Context, try func() (least time.Duration, 
 	}
 }
 
+// overdue notes an outage if stop is not called in time: for a client that waits by
+// itself.
+func (o *outages) overdue(after time.Duration) (stop func()) {
+	t := time.AfterFunc(after, func() {
+		o.failures.Add(1)
+		if o.began.CompareAndSwap(0, time.Now().UnixNano()) {
+			o.log.Error("billing: sink cannot deliver; it goes on trying", "error", "no acknowledgement within "+after.String())
+		}
+	})
+	return func() { t.Stop() }
+}
+
 // over notes that the receiver has answered.
 func (o *outages) over(failures int) {
 	if o.began.Swap(0) != 0 {
