@@ -1,8 +1,6 @@
 package billing
 
 import (
-	"strconv"
-
 	"github.com/shopspring/decimal"
 
 	"github.com/shunt-gateway/shunt/catalog"
@@ -83,71 +81,6 @@ func (q *Quote) decision(p *catalog.Price) DecisionData {
 		d.LeftOut = append(d.LeftOut, e)
 	}
 	return d
-}
-
-// MarshalJSON writes the members as their tags say. The decision is the largest
-// part of an event, and every request has one: reflection took twice as long as all
-// the rest of settling.
-func (d DecisionData) MarshalJSON() ([]byte, error) {
-	dst := make([]byte, 0, maxDecision)
-	dst = appendString(append(dst, `{"kind":`...), d.Kind)
-	dst = appendString(append(dst, `,"catalog":`...), d.Catalog)
-	dst = appendTiers(append(dst, `,"tiers":`...), d.Tiers)
-	dst = append(dst, `,"chain":[`...)
-	for i := range d.Chain {
-		c := &d.Chain[i]
-		dst = appendText(append(separated(dst, i), `{"provider":`...), c.Provider)
-		dst = appendText(append(dst, `,"upstream_model":`...), c.UpstreamModel)
-		dst = appendPriceData(append(dst, `,"price":`...), c.Price)
-		dst = append(member(dst, `,"model":`, c.Model), '}')
-	}
-	dst = strconv.AppendInt(append(dst, `],"chain_cut":`...), int64(d.ChainCut), 10)
-	dst = append(dst, `,"left_out":[`...)
-	for i := range d.LeftOut {
-		l := &d.LeftOut[i]
-		dst = appendText(append(separated(dst, i), `{"provider":`...), l.Provider)
-		dst = appendText(append(dst, `,"reason":`...), l.Reason)
-		dst = append(member(dst, `,"model":`, l.Model), '}')
-	}
-	dst = strconv.AppendInt(append(dst, `],"left_out_cut":`...), int64(d.LeftOutCut), 10)
-	return append(dst, '}'), nil
-}
-
-func separated(dst []byte, i int) []byte { return marked(dst, ",", i > 0) }
-
-func appendText(dst []byte, t Text) []byte {
-	if t == "" {
-		return append(dst, `null`...)
-	}
-	return appendString(dst, string(t))
-}
-
-func appendPriceData(dst []byte, p *PriceData) []byte {
-	if p == nil {
-		return append(dst, `null`...)
-	}
-	dst = appendDecimal(append(dst, `{"prompt":`...), p.Prompt)
-	dst = appendDecimal(append(dst, `,"completion":`...), p.Completion)
-	dst = appendNull(append(dst, `,"cache_read":`...), p.CacheRead)
-	dst = appendNull(append(dst, `,"cache_write":`...), p.CacheWrite)
-	dst = appendDecimal(append(dst, `,"request":`...), p.Request)
-	return append(appendDecimal(append(dst, `,"markup":`...), p.Markup), '}')
-}
-
-func appendTiers(dst []byte, list []TierData) []byte {
-	if list == nil {
-		return append(dst, `null`...)
-	}
-	dst = append(dst, '[')
-	for i := range list {
-		t := &list[i]
-		dst = strconv.AppendInt(append(separated(dst, i), `{"above":`...), t.Above, 10)
-		dst = appendDecimal(append(dst, `,"prompt":`...), t.Prompt)
-		dst = appendDecimal(append(dst, `,"completion":`...), t.Completion)
-		dst = appendNull(append(dst, `,"cache_read":`...), t.CacheRead)
-		dst = append(appendNull(append(dst, `,"cache_write":`...), t.CacheWrite), '}')
-	}
-	return append(dst, ']')
 }
 
 // size is how many bytes of JSON the entry has at most.

@@ -1,8 +1,6 @@
 package billing
 
 import (
-	"encoding/json"
-	"fmt"
 	"time"
 
 	"github.com/shopspring/decimal"
@@ -116,13 +114,4 @@ type PriceData struct {
 	CacheWrite decimal.NullDecimal `json:"cache_write"`
 	Request    decimal.Decimal     `json:"request"`
 	Markup     decimal.Decimal     `json:"markup"`
-}
-
-// Message is the event as sinks take it.
-func (e *Event) Message() (Message, error) {
-	body, err := json.Marshal(e)
-	if err != nil {
-		return Message{}, fmt.Errorf("billing: event %q: %w", e.ID, err)
-	}
-	return Message{ID: e.ID, Body: body}, nil
 }

@@ -295,6 +295,7 @@ func TestSettleInvariants(t *testing.T) {
 		if err != nil || strings.Contains(string(m.Body), "\n") {
 			t.Fatalf("%v: %s", err, m.Body)
 		}
+		sameAsTags(t, &e, m.Body)
 		switch {
 		case d.Amount.IsNegative() || d.Amount.Exponent() < -moneyPlaces:
 			t.Fatalf("amount %s", d.Amount)
