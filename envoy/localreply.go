@@ -75,8 +75,12 @@ func (e apiError) mapper() *hcmv3.ResponseMapper {
 	m := &hcmv3.ResponseMapper{
 		Filter:             celFilter("!" + ours + " && " + e.when),
 		BodyFormatOverride: jsonFormat(e),
-		// FALL-4, also where no filter has seen the answer.
-		HeadersToAdd: append([]*corev3.HeaderValueOption{overwrite(names.HeaderAttempts, "%UPSTREAM_REQUEST_ATTEMPT_COUNT%")}, e.headers...),
+		// FALL-4, also where no filter has seen the answer. Where there is a request, its
+		// own id takes the place of the one made here.
+		HeadersToAdd: append([]*corev3.HeaderValueOption{
+			overwrite(names.HeaderAttempts, "%UPSTREAM_REQUEST_ATTEMPT_COUNT%"),
+			overwrite(names.HeaderRequestID, "%UNIQUE_ID%"),
+		}, e.headers...),
 	}
 	if e.status != 0 {
 		m.StatusCode = wrapperspb.UInt32(e.status)

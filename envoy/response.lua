@@ -19,7 +19,7 @@ local function replace_answer(handle, message, code)
   local body = '{"error":{"message":"' .. message .. '","type":"server_error","param":null,"code":"' .. code .. '"}}'
   handle:body(true):setBytes(body)
   local headers = handle:headers() -- those from before the wait for the body are dead
-  for _, name in ipairs({ "content-encoding", "transfer-encoding", "www-authenticate", "etag", "retry-after" }) do
+  for _, name in ipairs({ "content-encoding", "transfer-encoding", "www-authenticate", "etag", "retry-after", "location" }) do
     headers:remove(name)
   end
   headers:replace(":status", "502")
@@ -330,6 +330,10 @@ function envoy_on_response(handle)
   local status = headers:get(":status")
   if WITHHELD[status] then
     replace_answer(handle, "provider " .. provider .. " refused the request", "provider_error")
+    return
+  end
+  if status:sub(1, 1) == "3" then -- a client that followed it would send the prompt past this gateway
+    replace_answer(handle, "provider " .. provider .. " answered with a redirect", "provider_error")
     return
   end
   if status:sub(1, 1) ~= "2" or headers:get("content-encoding") then return end

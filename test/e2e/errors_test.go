@@ -55,6 +55,19 @@ func TestRefusalsOfTheOperator(t *testing.T) {
 			})
 		}
 	}
+	for _, n := range []int{301, 302, 303, 307, 308} { // who followed it would go past the gateway
+		t.Run(fmt.Sprintf("API-6 %d", n), func(t *testing.T) {
+			t.Parallel()
+			p := newProbe(t)
+			p.on("p1", reply(n, "text/html", "moved to secret", "location", "http://secret.example/v1"))
+			a := p.chat(`,"provider":"p1"`)
+			a.wantError(t, 502, "provider_error", "")
+			a.want(t, 502, "p1", 1)
+			if strings.Contains(a.Body, "secret") || a.Header.Get("location") != "" {
+				t.Errorf("the client saw %v\n%s", a.Header, clip(a.Body))
+			}
+		})
+	}
 	t.Run("API-6 the last attempt's", func(t *testing.T) {
 		t.Parallel()
 		p := newProbe(t)
@@ -180,6 +193,9 @@ func TestMalformedHTTP(t *testing.T) {
 		{"API-6 too many headers", "POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\n" + strings.Repeat("a: b\r\n", 200) + "\r\n", 431, "headers_too_large"},
 		{"API-1 CONNECT", "CONNECT example.com:443 HTTP/1.1\r\nhost: example.com:443\r\n\r\n", 404, "not_found"},
 		{"API-1 an absolute URL", "GET http://example.com/v1/embeddings HTTP/1.1\r\nhost: example.com\r\n\r\n", 404, "not_found"},
+		{"API-2 half an escape", "GET /v1/models/a%2 HTTP/1.1\r\nhost: x\r\n\r\n", 404, "not_found"},
+		{"API-2 a bare percent sign", "GET /api/v1/models/% HTTP/1.1\r\nhost: x\r\n\r\n", 404, "not_found"},
+		{"API-3 no escape", "GET /api/models/a%2Fb%2z/providers HTTP/1.1\r\nhost: x\r\n\r\n", 404, "not_found"},
 		{"API-6 a WebSocket", "GET /v1/chat/completions HTTP/1.1\r\nhost: x\r\nconnection: upgrade\r\nupgrade: websocket\r\nsec-websocket-version: 13\r\nsec-websocket-key: eA==\r\n\r\n", 403, "bad_request"},
 		{"API-6 an upgrade of a POST", "POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\nconnection: upgrade\r\nupgrade: h2c\r\ncontent-length: 1\r\n\r\n{", 400, "invalid_json"},
 		{"API-6 HTTP/1.0", "GET /v1/models HTTP/1.0\r\n\r\n", 426, "bad_request"},
@@ -194,9 +210,32 @@ func TestMalformedHTTP(t *testing.T) {
 				}
 				return
 			}
-			a.wantShape(t, tc.status, tc.code, "")
+			a.wantError(t, tc.status, tc.code, "")
 			if a.Attempts() != "0" {
 				t.Errorf("FALL-4: x-attempts %q", a.Attempts())
+			}
+		})
+	}
+}
+
+// API-6: what Go's HTTP server would refuse in words of its own never gets to it.
+func TestOddRequestsOfTheCatalog(t *testing.T) {
+	t.Parallel()
+	l, err := sharedLab()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, headers := range map[string]string{
+		"API-2 a user in the host":     "host: me@example.com\r\n",
+		"API-2 half an IPv6 address":   "host: [::1\r\n",
+		"API-2 another expectation":    "host: x\r\nexpect: a-miracle\r\n",
+		"API-2 an encoding and a body": "host: x\r\ncontent-encoding: gzip\r\ncontent-length: 1\r\n",
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			a := rawRequest(t, l.URL, "GET /v1/models HTTP/1.1\r\n"+headers+"\r\nx")
+			if a.Status != 200 || !strings.HasPrefix(a.Body, `{"object":"list"`) {
+				t.Errorf("got %d\n%s", a.Status, clip(a.Body))
 			}
 		})
 	}
