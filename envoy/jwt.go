@@ -31,6 +31,14 @@ const (
 // an API key, which is shunt's to look at: both may come in the same header.
 const bearerJWT = `(?i:bearer) +[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]*`
 
+// bearerHeaders are where a token is looked for. Envoy compares the scheme with its
+// case, HTTP does not: these are the spellings in use.
+var bearerHeaders = []*jwtv3.JwtHeader{
+	{Name: "authorization", ValuePrefix: "Bearer "},
+	{Name: "authorization", ValuePrefix: "bearer "},
+	{Name: "authorization", ValuePrefix: "BEARER "},
+}
+
 // jwtFilter verifies tokens and tells ext_proc and the API whose they are, in
 // headers that a client cannot set (ID-1). A token that does not hold is 401.
 func jwtFilter(c *catalog.Catalog) (*hcmv3.HttpFilter, error) {
@@ -64,7 +72,7 @@ func jwtIssuer(j *catalog.JWT) (*jwtv3.JwtProvider, error) {
 		Audiences:         j.Audiences,
 		RequireExpiration: true,
 		ClockSkewSeconds:  5,
-		FromHeaders:       []*jwtv3.JwtHeader{{Name: "authorization", ValuePrefix: "Bearer "}},
+		FromHeaders:       bearerHeaders,
 		ClaimToHeaders: []*jwtv3.JwtClaimToHeader{
 			claimToHeader(names.HeaderUser, j.UserClaim), claimToHeader(names.HeaderPlan, j.PlanClaim),
 		},

@@ -43,6 +43,12 @@ func TestTokens(t *testing.T) {
 			}
 		})
 	}
+	for _, scheme := range []string{"bearer ", "BEARER ", "Bearer  "} { // RFC 9110: in any case
+		token := scheme + s.signer.token(t, good("ann"))
+		if p := s.call(t, http.MethodGet, preferencesPath, "", "authorization", token); p.status != 200 {
+			t.Errorf("ID-1 %q: got %d\n%s", scheme, p.status, p.body)
+		}
+	}
 	if e := s.Events(t, 3); len(e) != 3 {
 		t.Errorf("BILL-1: %d events for 3 admitted requests", len(e))
 	}
