@@ -25,9 +25,10 @@ const (
 )
 
 // httpSink posts events to a receiver of CloudEvents in structured mode. Every 2xx
-// is an acknowledgement. Statuses are sorted as follows: 408, 429, 502, 503, 504 and
-// no answer at all are an outage; another 4xx refuses the event; everything else (a
-// redirect, a 500) is returned after a few tries.
+// is an acknowledgement. Statuses are sorted by whom they are about: 400, 409, 413, 415
+// and 422 refuse the event; a 500, which may be about it, is returned after a few tries;
+// everything else, a wrong token and no answer at all included, is an outage, which is
+// waited out.
 type httpSink struct {
 	*outages
 	cfg     *catalog.HTTPSink
@@ -88,7 +89,7 @@ func (s *httpSink) DeliverAll(ctx context.Context, ms []billing.Message) []error
 func (s *httpSink) batch(ctx context.Context, ms []billing.Message) []error {
 	err := s.post(ctx, ms)
 	var status *statusError
-	if len(ms) == 1 || !errors.As(err, &status) || !status.mayBeOneEvent() {
+	if len(ms) == 1 || !errors.As(err, &status) || !status.aboutEvents() {
 		return all(len(ms), err)
 	}
 	half := len(ms) / 2
@@ -112,7 +113,7 @@ func (s *httpSink) post(ctx context.Context, ms []billing.Message) error {
 	return s.persist(ctx, func() (time.Duration, error) {
 		wait, err := s.send(ctx, body, kind)
 		var status *statusError
-		if errors.As(err, &status) && status.code >= 500 && status.code != http.StatusNotImplemented && !errors.Is(err, errOutage) {
+		if errors.As(err, &status) && status.code == http.StatusInternalServerError {
 			if failed++; failed < errorTries {
 				return wait, fmt.Errorf("%w: %w", errOutage, err)
 			}
@@ -181,18 +182,22 @@ func (s *httpSink) send(ctx context.Context, body []byte, kind string) (wait tim
 	if resp.StatusCode >= 200 && resp.StatusCode <= 299 {
 		return 0, nil
 	}
-	return retryAfter(resp.Header), (&statusError{code: resp.StatusCode}).sorted()
+	return retryAfter(resp.Header, time.Now()), (&statusError{code: resp.StatusCode}).sorted()
 }
 
 // longestRetryAfter bounds what a receiver may ask for.
-const longestRetryAfter = time.Minute
+const longestRetryAfter = 15 * time.Minute
 
-func retryAfter(h http.Header) time.Duration {
-	seconds, err := strconv.Atoi(h.Get("Retry-After"))
-	if err != nil || seconds < 0 {
-		return 0
+// retryAfter is how long the answer asks us to wait: seconds, or a date.
+func retryAfter(h http.Header, now time.Time) time.Duration {
+	text := h.Get("Retry-After")
+	if seconds, err := strconv.ParseUint(text, 10, 31); err == nil {
+		return min(time.Duration(seconds)*time.Second, longestRetryAfter)
 	}
-	return min(time.Duration(seconds)*time.Second, longestRetryAfter)
+	if at, err := http.ParseTime(text); err == nil {
+		return min(max(at.Sub(now), 0), longestRetryAfter)
+	}
+	return 0
 }
 
 // statusError is an answer that acknowledges nothing.
@@ -203,24 +208,24 @@ func (e *statusError) Error() string {
 	return fmt.Sprintf("the receiver answered %d %s", e.code, http.StatusText(e.code))
 }
 
-// mayBeOneEvent: the rest of a batch may fare better without the one it is about.
-func (e *statusError) mayBeOneEvent() bool {
+// aboutEvents: another event, or fewer of them, may fare better, and the same again
+// will not.
+func (e *statusError) aboutEvents() bool {
 	switch e.code {
-	case http.StatusUnauthorized, http.StatusPaymentRequired, http.StatusForbidden, http.StatusNotFound,
-		http.StatusMethodNotAllowed, http.StatusUnsupportedMediaType:
-		return false
+	case http.StatusBadRequest, http.StatusConflict, http.StatusRequestEntityTooLarge,
+		http.StatusUnsupportedMediaType, http.StatusUnprocessableEntity:
+		return true
 	}
-	return e.code >= 400 && e.code <= 499
+	return false
 }
 
 // sorted says with which of the package's errors the status goes.
 func (e *statusError) sorted() error {
 	switch {
-	case e.code == http.StatusRequestTimeout, e.code == http.StatusTooManyRequests,
-		e.code >= 502 && e.code <= 504:
-		return fmt.Errorf("%w: %w", errOutage, e)
-	case e.code >= 400 && e.code <= 499:
+	case e.aboutEvents():
 		return fmt.Errorf("%w: %w", billing.ErrRefused, e)
+	case e.code == http.StatusInternalServerError:
+		return e
 	}
-	return e
+	return fmt.Errorf("%w: %w", errOutage, e)
 }
