@@ -2,9 +2,12 @@ package api
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"io"
 	"net/http"
+	"strings"
 	"time"
 
 	"github.com/shunt-gateway/shunt/catalog"
@@ -23,7 +26,10 @@ type Preferences struct {
 // storeTimeout bounds one call of the store.
 const storeTimeout = 3 * time.Second
 
-const codeConflict = "conflict"
+const (
+	codeConflict           = "conflict"
+	codePreconditionFailed = "precondition_failed"
+)
 
 // serve answers GET, PATCH and DELETE of a user's preferences (PREF-2). A change is
 // answered with the document as it stands then.
@@ -54,8 +60,35 @@ func (p *Preferences) serve(w http.ResponseWriter, r *http.Request, c *catalog.C
 		refusePreferences(w, err)
 		return
 	}
+	body := prefs.Render(doc, c)
 	w.Header().Set("Cache-Control", "private, no-store")
-	writeJSON(w, http.StatusOK, prefs.Render(doc, c))
+	w.Header().Set("ETag", tagOf(body))
+	writeJSON(w, http.StatusOK, body)
+}
+
+// tagOf is the entity tag of a user's preferences as they are shown.
+func tagOf(body []byte) string {
+	sum := sha256.Sum256(body)
+	return `"` + hex.EncodeToString(sum[:16]) + `"`
+}
+
+// unchanged refuses a change that its caller wants only if the preferences still are
+// those of If-Match (RFC 9110, 13.1.1).
+func unchanged(r *http.Request, current prefs.Document, c *catalog.Catalog) error {
+	lists := r.Header.Values("If-Match")
+	if len(lists) == 0 {
+		return nil
+	}
+	want := tagOf(prefs.Render(current, c))
+	for _, list := range lists {
+		for tag := range strings.SplitSeq(list, ",") {
+			if tag = strings.TrimSpace(tag); tag == "*" || tag == want {
+				return nil
+			}
+		}
+	}
+	return &prefs.Problem{Status: http.StatusPreconditionFailed, Code: codePreconditionFailed, Param: "If-Match",
+		Message: "the preferences have changed since: read them and try again"}
 }
 
 func (p *Preferences) get(ctx context.Context, user string, _ *http.Request, _ *catalog.Catalog) (prefs.Document, error) {
@@ -69,6 +102,9 @@ func (p *Preferences) patch(ctx context.Context, user string, r *http.Request, c
 		return prefs.Document{}, &prefs.Problem{Status: http.StatusBadRequest, Code: prefs.CodeInvalidInput, Message: "the body ended early"}
 	}
 	return p.Store.Update(ctx, user, func(current prefs.Document) (prefs.Document, error) {
+		if err := unchanged(r, current, c); err != nil {
+			return current, err
+		}
 		changed, problem := prefs.Patch(current, body, c)
 		if problem != nil {
 			return current, problem
@@ -77,8 +113,14 @@ func (p *Preferences) patch(ctx context.Context, user string, r *http.Request, c
 	})
 }
 
-func (p *Preferences) remove(ctx context.Context, user string, _ *http.Request, _ *catalog.Catalog) (prefs.Document, error) {
-	return prefs.Document{}, p.Store.Delete(ctx, user)
+func (p *Preferences) remove(ctx context.Context, user string, r *http.Request, c *catalog.Catalog) (prefs.Document, error) {
+	if len(r.Header.Values("If-Match")) == 0 {
+		return prefs.Document{}, p.Store.Delete(ctx, user)
+	}
+	// A store deletes whatever there is; on condition, it replaces it with nothing.
+	return p.Store.Update(ctx, user, func(current prefs.Document) (prefs.Document, error) {
+		return prefs.Document{}, unchanged(r, current, c)
+	})
 }
 
 // refusePreferences maps what a store says to an answer.

@@ -81,6 +81,40 @@ func TestPreferences(t *testing.T) {
 	}
 }
 
+// PREF-2: a change that is wanted only of what its caller has read is never made of
+// something else.
+func TestPreferencesOnCondition(t *testing.T) {
+	t.Parallel()
+	s := startSite(t, "")
+	tag := func(headers ...string) string {
+		t.Helper()
+		a, _ := s.preferences(t, http.MethodGet, "", headers...)
+		return a.header.Get("etag")
+	}
+	ann := asEdge("ann")
+	read := tag(ann...)
+	a, doc := s.preferences(t, http.MethodPatch, `{"preferredProviders":["gamma"]}`, append(ann, "if-match", read)...)
+	if a.status != http.StatusOK || a.header.Get("etag") == read || a.header.Get("etag") != tag(ann...) {
+		t.Fatalf("PATCH of what was read: %d, etag %q after %q", a.status, a.header.Get("etag"), read)
+	}
+	for _, method := range []string{http.MethodPatch, http.MethodDelete} {
+		for _, stale := range []string{read, `"other"`, "W/" + a.header.Get("etag"), "", tag(asEdge("bob")...)} {
+			late, _ := s.preferences(t, method, `{"preferredProviders":["beta"]}`, append(ann, "if-match", stale)...)
+			if late.status != http.StatusPreconditionFailed || late.code() != "precondition_failed" {
+				t.Errorf("%s with if-match %q: %d %s", method, stale, late.status, late.body)
+			}
+		}
+	}
+	if _, now := s.preferences(t, http.MethodGet, "", ann...); !reflect.DeepEqual(now, doc) {
+		t.Errorf("a refused change was made:\n got %v\nwant %v", now, doc)
+	}
+	for _, good := range []string{`"other", ` + tag(ann...), "*"} {
+		if a, _ := s.preferences(t, http.MethodDelete, "", append(ann, "if-match", good)...); a.status != http.StatusOK || a.header.Get("etag") != read {
+			t.Errorf("DELETE with if-match %s: %d %s", good, a.status, a.body)
+		}
+	}
+}
+
 // PREF-4: a subscriber's included traffic is routed by preferences only if it is
 // pay-as-you-go.
 func TestPreferencesOfSubscribers(t *testing.T) {
