@@ -22,11 +22,11 @@ type natsSink struct {
 	*outages
 	subject string
 	ack     catalog.NATSAck
+	timeout time.Duration // of one exchange with the server
 	conn    *nats.Conn
 	js      jetstream.JetStream
 }
 
-// natsTimeout bounds one exchange with the server.
 const natsTimeout = 5 * time.Second
 
 func openNATS(cfg *catalog.NATSSink, resolve Resolver, log *slog.Logger) (*natsSink, error) {
@@ -65,7 +65,7 @@ func openNATS(cfg *catalog.NATSSink, resolve Resolver, log *slog.Logger) (*natsS
 		conn.Close()
 		return nil, err
 	}
-	return &natsSink{outages: newOutages(log), subject: cfg.Subject, ack: cfg.Ack, conn: conn, js: js}, nil
+	return &natsSink{outages: newOutages(log), subject: cfg.Subject, ack: cfg.Ack, timeout: natsTimeout, conn: conn, js: js}, nil
 }
 
 // Deliver implements billing.Sink.
@@ -81,7 +81,7 @@ func (s *natsSink) Close(context.Context) error {
 // DeliverAll implements billing.Batcher.
 func (s *natsSink) DeliverAll(ctx context.Context, ms []billing.Message) []error {
 	return s.each(ctx, len(ms), func(left []int) []error {
-		bounded, cancel := context.WithTimeout(ctx, natsTimeout)
+		bounded, cancel := context.WithTimeout(ctx, s.timeout)
 		defer cancel()
 		errs := s.publish(bounded, ms, left)
 		for i, err := range errs {
