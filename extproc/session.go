@@ -32,9 +32,10 @@ type Decider struct {
 	// Admit keeps the quote of a request that is about to be admitted, whatever
 	// crashes then (BILL-1). After an error the request is answered 503 overloaded.
 	// Nil: nothing is kept.
-	Admit func(id string, quote []byte) error
-	Now   func() time.Time
-	Rand  func() uint64
+	Admit   func(id string, quote []byte) error
+	Flights Flights // nil: nobody counts
+	Now     func() time.Time
+	Rand    func() uint64
 }
 
 // requestSession decides one request.
@@ -59,9 +60,12 @@ func (s *requestSession) push(m *extprocv3.ProcessingRequest) (bool, error) {
 	rq, refusal := s.decider.decide(s.in.headers, s.in.body, &s.seen)
 	if refusal == nil {
 		if err := s.ctx.Err(); err != nil {
+			s.decider.cancel(rq)
 			return false, err // Envoy has given the request up: it is not admitted
 		}
-		refusal, s.seen.Cause = s.decider.admit(rq)
+		if refusal, s.seen.Cause = s.decider.admit(rq); refusal != nil {
+			s.decider.cancel(rq)
+		}
 	}
 	if refusal != nil {
 		s.seen.Refusal = refusal
@@ -134,7 +138,7 @@ func (d *Decider) decide(h *extprocv3.HttpHeaders, body []byte, seen *Outcome) (
 	rd.req.Subscriber = rd.headers.caller.Subscriber
 	rd.req.Preferences = d.preferences(&rd.headers.caller, rd.snap.Catalog)
 	stickyKey := d.recall(&rd, now)
-	dec, refusal := policy.Decide(rd.req, rd.snap, now, d.Rand())
+	dec, refusal := d.choose(&rd, now)
 	seen.Snapshot, seen.Decision = rd.snap, dec
 	if refusal != nil {
 		return nil, refusal

@@ -59,7 +59,7 @@ func (a *app) startBilling(_ context.Context, c *catalog.Catalog) error {
 	ledger.OnSettled(a.telemetry.Settled)
 	a.accounts = &accounts{
 		book: book, ledger: ledger, sinks: all,
-		keeper: admission.Keep(book, ledger.Unsettle, d.SettleTimeout, a.log),
+		keeper: admission.Keep(book, a.unsettle(ledger), d.SettleTimeout, a.log),
 		outbox: outbox.Start(outbox.Options{
 			JS: a.state.JetStream(), Prefix: c.State.Prefix, Instance: name, Replicas: c.State.Replicas,
 			Tries: d.Outbox.Tries, Book: book, Sinks: all, Alone: c.State.Embedded(), Log: a.log,

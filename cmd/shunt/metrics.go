@@ -16,6 +16,7 @@ func (a *app) figures() {
 	a.billingFigures()
 	a.sinkFigures()
 	a.offerFigures()
+	a.flightFigures()
 	a.configFigures()
 	a.envoyFigures()
 }

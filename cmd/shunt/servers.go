@@ -57,7 +57,7 @@ func (a *app) startGRPC(ctx context.Context, c *catalog.Catalog) error {
 		Log: a.log, Observe: a.observed,
 		Decider: &extproc.Decider{
 			Live: &a.live, Source: a.source, Hasher: a.hasher, Now: time.Now, Rand: rand.Uint64,
-			Admit: a.accounts.book.Admit, Prefs: a.state.Preferences(), Sticky: a.state.Sticky(), Keyer: a.keyer,
+			Admit: a.accounts.book.Admit, Flights: &a.vitals.flights, Prefs: a.state.Preferences(), Sticky: a.state.Sticky(), Keyer: a.keyer,
 		},
 	}
 	extprocv3.RegisterExternalProcessorServer(s, a.extproc)

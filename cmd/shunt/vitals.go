@@ -20,6 +20,8 @@ const vitalsEvery = 50 * time.Millisecond
 // vitals keep what providers do now, and put it where requests read it. Reports come
 // from the access log, never from the path of a request.
 type vitals struct {
+	flights flights
+
 	mu    sync.Mutex
 	table *health.Table
 	world *extproc.World
@@ -39,6 +41,7 @@ func (v *vitals) adopt(w *extproc.World) {
 		v.table = v.table.Reload(c, c.Routing.Health)
 	}
 	v.world = w
+	v.hear()
 	v.publish(time.Now())
 	v.live.Store(v.world)
 }
@@ -46,6 +49,7 @@ func (v *vitals) adopt(w *extproc.World) {
 // publish puts changed figures into a new world; the lock is held.
 func (v *vitals) publish(now time.Time) (changes []health.Change) {
 	changes = v.table.Changes(now)
+	v.allow(changes, now)
 	if len(changes) == 0 {
 		return nil
 	}
@@ -61,6 +65,36 @@ func (v *vitals) publish(now time.Time) (changes []health.Change) {
 	next.Snapshot = &snap
 	v.world = &next
 	return changes
+}
+
+// hear has the table hear of the attempts that began; the lock is held.
+func (v *vitals) hear() {
+	for _, f := range v.flights.news() {
+		e := health.Event{Outcome: health.Started, Started: f.began}
+		if f.over {
+			e.Outcome = health.Unknown
+		}
+		v.tell(f.spot, e)
+	}
+}
+
+// allow says how many more requests may try an offer that is yet to prove itself; the
+// lock is held, and the table has heard of all attempts but the newest.
+func (v *vitals) allow(changes []health.Change, now time.Time) {
+	c := v.world.Snapshot.Catalog
+	var more []spot
+	for i := range changes {
+		if changes[i].Figures.ProbingTill.After(now) {
+			more = append(more, spotOf(c.Offers()[changes[i].Offer]))
+		}
+	}
+	v.flights.allow(more, func(s spot) (n int, ok bool) {
+		index, ok := s.in(c)
+		if !ok {
+			return 0, false
+		}
+		return v.table.Probes(index, now)
+	})
 }
 
 // count tells of the offers that were not cooling down before and are now.
@@ -87,6 +121,7 @@ func (v *vitals) run(ctx context.Context) {
 		case now := <-tick.C:
 			v.mu.Lock()
 			before := v.world.Snapshot.Health
+			v.hear()
 			if changes := v.publish(now); changes != nil {
 				v.live.Store(v.world)
 				v.count(before, changes, now)
@@ -99,22 +134,60 @@ func (v *vitals) run(ctx context.Context) {
 // failed takes a failed attempt, as soon as Envoy reports it. q is its request's
 // quote.
 func (v *vitals) failed(q *billing.Quote, a *billing.Attempt) {
-	for i := range q.Offers {
-		if o := &q.Offers[i]; o.Provider == a.Provider {
-			v.apply(q, o, health.Event{
-				Outcome: health.OutcomeOf(string(a.Outcome)), Started: a.Start, Status: a.Status,
-				RetryAfter: a.RetryAfter, Duration: a.Duration, TTFT: a.TTFT, Stream: q.Stream,
-			})
-			return
-		}
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	now, known := v.flights.asks(q.ID)
+	place := placeOfAttempt(q, a.Provider, now.place)
+	if place < 0 {
+		return
+	}
+	e := health.Event{
+		Outcome: health.OutcomeOf(string(a.Outcome)), Started: a.Start, Status: a.Status,
+		RetryAfter: a.RetryAfter, Duration: a.Duration, TTFT: a.TTFT, Stream: q.Stream,
+	}
+	if known && place < now.place { // reported late, or twice
+		v.end(flight{}, false, quotedSpot(q, &q.Offers[place]), e)
+		return
+	}
+	v.flights.end(q.ID)
+	v.end(now, known, quotedSpot(q, &q.Offers[place]), e)
+	if known && place+1 < len(q.Offers) && retried(a) {
+		v.flights.next(q.ID, flight{spot: quotedSpot(q, &q.Offers[place+1]), place: place + 1, began: a.Start.Add(a.Duration)})
 	}
 }
 
-// ended takes a request that a provider answered with 2xx. Failed attempts have been
-// reported before, each by itself.
+// placeOfAttempt is where in the chain an attempt at a provider is, from on if it may
+// be; -1: nowhere.
+func placeOfAttempt(q *billing.Quote, provider string, from int) int {
+	for _, first := range [...]int{from, 0} {
+		for i := first; i < len(q.Offers); i++ {
+			if q.Offers[i].Provider == provider {
+				return i
+			}
+		}
+	}
+	return -1
+}
+
+// retried: another attempt may follow this one (FALL-1). Where none does, the end of
+// the request ends what is taken for it.
+func retried(a *billing.Attempt) bool {
+	switch a.Status {
+	case 400, 413, 422:
+		return false
+	}
+	return a.Outcome != "" && (a.Status < 200 || a.Status > 299)
+}
+
+// ended takes a request that has ended. Failed attempts have been reported before,
+// each by itself.
 func (v *vitals) ended(q *billing.Quote, r *billing.Record) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	now, known := v.flights.end(q.ID)
 	o := q.Served(r)
 	if o == nil || r.Status < 200 || r.Status > 299 || r.End == billing.EndCut {
+		v.gone(now, known)
 		return
 	}
 	e := health.Event{Outcome: health.OK, Started: r.Start, Status: r.Status, Duration: r.Duration, TTFT: r.TTFT, Stream: q.Stream}
@@ -132,39 +205,46 @@ func (v *vitals) ended(q *billing.Quote, r *billing.Record) {
 	case r.Usage.Completion.Known:
 		e.Tokens = r.Usage.Completion.N
 	}
-	v.apply(q, o, e)
+	v.end(now, known, quotedSpot(q, o), e)
 }
 
-func (v *vitals) apply(q *billing.Quote, o *billing.Offer, e health.Event) {
+// unsettled takes a request of which nothing more will be heard.
+func (v *vitals) unsettled(id string) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	index, ok := offerIndex(v.world.Snapshot.Catalog, q, o)
-	if !ok {
-		return // a reload took it away
-	}
-	e.Offer = index
-	v.table.Apply(&e, time.Now())
+	now, known := v.flights.end(id)
+	v.gone(now, known)
 }
 
-// offerIndex finds a quoted offer in the catalog of now.
-func offerIndex(c *catalog.Catalog, q *billing.Quote, o *billing.Offer) (int, bool) {
-	id := o.Model
-	if id == "" {
-		id = q.Model
+// gone ends an attempt without saying how.
+func (v *vitals) gone(f flight, known bool) {
+	if known {
+		v.end(f, true, f.spot, health.Event{})
 	}
-	m, ok := c.Model(id)
-	if !ok {
-		return 0, false
+}
+
+// end tells the table of an end at an offer. f is the attempt that it was known to be
+// the end of: the table hears of a start for each end, and of an end for each start.
+func (v *vitals) end(f flight, known bool, at spot, e health.Event) {
+	v.hear()
+	switch {
+	case known && f.spot == at:
+		e.Started = f.began
+	case known:
+		v.tell(f.spot, health.Event{Started: f.began})
+		fallthrough
+	default:
+		v.tell(at, health.Event{Outcome: health.Started, Started: e.Started})
 	}
-	p, ok := c.Provider(o.Provider)
-	if !ok {
-		return 0, false
+	v.tell(at, e)
+}
+
+// tell passes an event on, if a reload has not taken its offer away.
+func (v *vitals) tell(at spot, e health.Event) {
+	if index, ok := at.in(v.world.Snapshot.Catalog); ok {
+		e.Offer = index
+		v.table.Apply(&e, time.Now())
 	}
-	offer := m.OfferOf(p)
-	if offer == nil || offer.Upstream != o.Upstream {
-		return 0, false
-	}
-	return offer.Index, true
 }
 
 // startVitals lets decisions follow what is learned.
@@ -192,6 +272,16 @@ func (a *app) attempted(requestID string, at billing.Attempt) {
 	}
 	if q, err := billing.ParseQuote(text); err == nil {
 		a.vitals.failed(q, &at)
+	}
+}
+
+// unsettle gives a request up.
+func (a *app) unsettle(l *billing.Ledger) func(quote string, last *billing.Record, at time.Time) error {
+	return func(quote string, last *billing.Record, at time.Time) error {
+		if q, err := billing.ParseQuote(quote); err == nil {
+			a.vitals.unsettled(q.ID)
+		}
+		return l.Unsettle(quote, last, at)
 	}
 }
 

@@ -2,7 +2,9 @@ package health
 
 import "time"
 
-// Event is an attempt that started or ended. Times and durations that are not known
+// Event is an attempt that started or ended. An end ends one start: whoever reports
+// ends alone has no count of attempts in flight, and whoever reports starts has to
+// report an end of each, be it Unknown, with the same Started. Times and durations that are not known
 // are zero.
 type Event struct {
 	Offer   int       // Offer.Index; one that the table does not have is ignored

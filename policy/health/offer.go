@@ -26,8 +26,7 @@ type offer struct {
 	failed, refused, limited streak
 	rate                     failureRate
 
-	inFlight   [2]int32 // of this generation, and of the one before it
-	generation int64
+	inFlight int32 // attempts that started and did not end
 
 	model, provider int32
 	reach           party
@@ -96,38 +95,17 @@ func (r *failureRate) add(failed float64, cfg *config, now int64) {
 
 func (r *failureRate) lasts(now int64) bool { return r.over > 0 && now-r.over >= blip }
 
-// generations bound what an attempt whose end is never heard of can do: it counts as
-// in flight for one to two of them.
-const generation = int64(15 * time.Minute)
-
-func (o *offer) roll(now int64) {
-	switch g := now / generation; {
-	case g == o.generation:
-	case g == o.generation+1:
-		o.inFlight, o.generation = [2]int32{0, o.inFlight[0]}, g
-	default:
-		o.inFlight, o.generation = [2]int32{}, g
-	}
-}
-
-func (o *offer) start(started, now int64) {
-	o.roll(now)
-	if g := o.generation - started/generation; g == 0 || g == 1 {
-		o.inFlight[g]++
-	}
+func (o *offer) start(started int64) {
+	o.inFlight++
 	if o.probe(started) {
 		o.probes++
 	}
 }
 
-// end takes an attempt that began at started out of the generation it was counted in.
-func (o *offer) end(started, now int64) {
-	o.roll(now)
-	if g := o.generation - started/generation; (g == 0 || g == 1) && o.inFlight[g] > 0 {
-		o.inFlight[g]--
-	}
-	if o.probe(started) && o.probes > 0 {
-		o.probes--
+func (o *offer) end(started int64) {
+	o.inFlight = max(o.inFlight-1, 0)
+	if o.probe(started) {
+		o.probes = max(o.probes-1, 0)
 	}
 }
 

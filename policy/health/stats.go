@@ -19,7 +19,7 @@ func (p Phase) String() string { return [...]string{"usable", "cooling", "probin
 type Stats struct {
 	Phase       Phase
 	Ends        [Classes]uint64 // how attempts ended, since this process began
-	InFlight    int             // attempts that started, and whose end was not reported
+	InFlight    int             // attempts that started here, and whose end was not reported
 	Consecutive int             // failures since the last success
 	Strikes     int             // cooldowns after failures, each within a window of the last
 	Samples     int             // answers in the window, of all instances
@@ -28,9 +28,8 @@ type Stats struct {
 // Stats returns those of the offer with this index, which the table must have.
 func (t *Table) Stats(index int, now time.Time) Stats {
 	o, at := &t.offers[index], now.UnixNano()
-	o.roll(at)
 	s := Stats{
-		Ends: o.totals, InFlight: int(o.inFlight[0] + o.inFlight[1]),
+		Ends: o.totals, InFlight: int(o.inFlight),
 		Consecutive: int(o.failed.n), Strikes: int(o.strikes),
 	}
 	switch {

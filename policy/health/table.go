@@ -97,11 +97,11 @@ func (t *Table) Apply(ev *Event, now time.Time) {
 		started = ev.Started.UnixNano()
 	}
 	if ev.Outcome == Started {
-		o.start(started, at)
+		o.start(started)
 		t.touchProbing(i, at)
 		return
 	}
-	o.end(started, at)
+	o.end(started)
 	c, ok := classOf(ev)
 	if !ok {
 		t.touchProbing(i, at)
@@ -225,11 +225,21 @@ func (t *Table) figures(i int, now int64) (f Figures) {
 	if o.probingTill > 0 {
 		f.ProbingTill = time.Unix(0, o.probingTill).UTC()
 		// As many attempts as it takes are enough at one time: one that hangs says so late.
-		if o.probes < int32(t.cfg.ProbeSuccesses)-o.proved {
+		if t.missing(o) > 0 {
 			f.Probe = float32(t.cfg.Probe)
 		}
 	}
 	return f
+}
+
+// missing is how many more probes may begin: as many as it takes.
+func (t *Table) missing(o *offer) int { return max(t.cfg.ProbeSuccesses-int(o.proved+o.probes), 0) }
+
+// Probes is how many more attempts may try an offer that is cooling down, or that has
+// yet to prove itself; ok is false for others, which any number may try.
+func (t *Table) Probes(index int, now time.Time) (n int, ok bool) {
+	o := &t.offers[index]
+	return t.missing(o), t.cfg.Cooldowns && now.UnixNano() < o.probingTill
 }
 
 func seconds(s float64) time.Duration { return time.Duration(math.Round(s * float64(time.Second))) }
