@@ -12,8 +12,9 @@ import (
 	"time"
 )
 
-// selfSigned is a certificate bundle of one, so that no test needs the machine's.
-func selfSigned(t *testing.T) []byte {
+// selfSigned is a certificate bundle of one, so that no test needs the machine's, and
+// the certificate's key.
+func selfSigned(t *testing.T) (cert, private []byte) {
 	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
@@ -27,5 +28,9 @@ func selfSigned(t *testing.T) []byte {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})
+	pkcs8, err := x509.MarshalPKCS8PrivateKey(key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}), pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: pkcs8})
 }

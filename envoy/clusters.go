@@ -31,6 +31,9 @@ func clusters(s *scene, o Options) ([]Named, error) {
 		}
 		out = append(out, jwks)
 	}
+	if t := traced(c); t != nil {
+		out = append(out, collectorCluster(t, o))
+	}
 	for _, p := range s.providers {
 		out = append(out, providerCluster(c, p, o))
 	}

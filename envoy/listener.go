@@ -79,6 +79,7 @@ func connectionManager(s *scene, o Options) (*hcmv3.HttpConnectionManager, error
 		LocalReplyConfig: localReplies(c),
 		ServerName:       "envoy",
 	}
+	trace(m, c)
 	if o.static {
 		m.RouteSpecifier = &hcmv3.HttpConnectionManager_RouteConfig{RouteConfig: routes(s)}
 	} else {

@@ -37,6 +37,7 @@ func duration(d time.Duration) *durationpb.Duration { return durationpb.New(d) }
 func u32(n uint32) *wrapperspb.UInt32Value { return wrapperspb.UInt32(n) }
 
 func yes() *wrapperspb.BoolValue { return wrapperspb.Bool(true) }
+func no() *wrapperspb.BoolValue  { return wrapperspb.Bool(false) }
 
 func pipe(path string) *corev3.Address {
 	return &corev3.Address{Address: &corev3.Address_Pipe{Pipe: &corev3.Pipe{Path: path, Mode: 0o600}}}

@@ -3,6 +3,7 @@ package envoy
 import (
 	"bytes"
 	"context"
+	"errors"
 	"flag"
 	"os"
 	"os/exec"
@@ -60,15 +61,21 @@ func TestStaticValidates(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	ca := filepath.Join(t.TempDir(), "ca.pem")
-	if err := os.WriteFile(ca, selfSigned(t), 0o600); err != nil {
+	dir := t.TempDir()
+	ca, key := filepath.Join(dir, "ca.pem"), filepath.Join(dir, "key.pem")
+	cert, private := selfSigned(t)
+	if err := errors.Join(os.WriteFile(ca, cert, 0o600), os.WriteFile(key, private, 0o600)); err != nil {
 		t.Fatal(err)
 	}
 	o := testOptions
 	o.CAFile = ca
 	for _, file := range []string{"testdata/small.yaml", "../catalog/testdata/full.yaml"} {
 		t.Run(filepath.Base(file), func(t *testing.T) {
-			text, err := Static(parse(t, file), o, InlineSecrets(func(catalog.Secret) (string, error) { return "key", nil }))
+			c := parse(t, file)
+			if c.Telemetry.OTLP != nil {
+				c.Telemetry.OTLP.TLS = catalog.ClientTLS{CA: ca, Cert: ca, Key: key}
+			}
+			text, err := Static(c, o, InlineSecrets(func(catalog.Secret) (string, error) { return "key", nil }))
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -132,9 +132,9 @@ func retryFilter(c *catalog.Catalog) *hcmv3.HttpFilter {
 	}))
 }
 
-// tls checks the provider's certificate against its host name and the machine's
-// certificate bundle.
-func tls(e catalog.Endpoint, caFile string) *corev3.TransportSocket {
+// tls checks the far side's certificate against its host name and a certificate
+// bundle, and shows it one of our own if there is one.
+func tls(e catalog.Endpoint, caFile string, own ...*tlsv3.TlsCertificate) *corev3.TransportSocket {
 	san := &tlsv3.SubjectAltNameMatcher{
 		SanType: tlsv3.SubjectAltNameMatcher_DNS,
 		Matcher: &matcherv3.StringMatcher{MatchPattern: &matcherv3.StringMatcher_Exact{Exact: e.Host}},
@@ -144,7 +144,8 @@ func tls(e catalog.Endpoint, caFile string) *corev3.TransportSocket {
 		san.SanType, ctx.Sni = tlsv3.SubjectAltNameMatcher_IP_ADDRESS, ""
 	}
 	ctx.CommonTlsContext = &tlsv3.CommonTlsContext{
-		TlsParams: &tlsv3.TlsParameters{TlsMinimumProtocolVersion: tlsv3.TlsParameters_TLSv1_2},
+		TlsCertificates: own,
+		TlsParams:       &tlsv3.TlsParameters{TlsMinimumProtocolVersion: tlsv3.TlsParameters_TLSv1_2},
 		ValidationContextType: &tlsv3.CommonTlsContext_ValidationContext{ValidationContext: &tlsv3.CertificateValidationContext{
 			TrustedCa:                 &corev3.DataSource{Specifier: &corev3.DataSource_Filename{Filename: caFile}},
 			MatchTypedSubjectAltNames: []*tlsv3.SubjectAltNameMatcher{san},

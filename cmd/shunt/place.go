@@ -86,18 +86,29 @@ func callerKey(dataDir string) ([]byte, error) {
 func envoyOptions(c *catalog.Catalog) (envoy.Options, error) {
 	p := placeOf(c)
 	o := envoy.Options{Socket: p.grpc(), APISocket: p.api()}
-	for _, provider := range c.Providers {
-		if provider.Endpoint.Scheme != "https" {
-			continue
-		}
-		ca, err := systemCertificates()
-		if err != nil {
-			return o, environmentError{fmt.Errorf("providers.%s.endpoint is https: %w", provider.Slug, err)}
-		}
-		o.CAFile = ca
-		break
+	who := overTLS(c)
+	if who == "" {
+		return o, nil
 	}
+	ca, err := systemCertificates()
+	if err != nil {
+		return o, environmentError{fmt.Errorf("%s.endpoint is https: %w", who, err)}
+	}
+	o.CAFile = ca
 	return o, nil
+}
+
+// overTLS is one of those that the system's certificates are needed for, "" if none is.
+func overTLS(c *catalog.Catalog) string {
+	for _, p := range c.Providers {
+		if p.Endpoint.Scheme == "https" {
+			return "providers." + p.Slug
+		}
+	}
+	if t := c.Telemetry.OTLP; t != nil && t.Endpoint.Scheme == "https" && t.TLS.CA == "" {
+		return "telemetry.otlp"
+	}
+	return ""
 }
 
 // systemCertificates finds the machine's certificate bundle: $SSL_CERT_FILE, then

@@ -77,6 +77,9 @@ const (
 const (
 	ClusterExtProc = "shunt"     // gRPC: ext_proc, access log, xDS
 	ClusterAPI     = "shunt_api" // HTTP: models, providers, engines, preferences
+
+	// ClusterOTLP is the collector that spans are sent to.
+	ClusterOTLP = "shunt_otlp"
 )
 
 // PassthroughCluster is the cluster of a passthrough endpoint.
