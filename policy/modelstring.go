@@ -103,6 +103,9 @@ func suffixed(s string, c *catalog.Catalog) (ref modelRef, foreign string) {
 				foreign = token
 			}
 		}
+		if !ref.model.ProviderSelection {
+			foreign = "" // REQ-4: it takes no suffix at all
+		}
 		return ref, foreign
 	}
 }

@@ -85,7 +85,7 @@ func (n *naive) suffixed(s string) (*parsed, *outcome) {
 				foreign = foreign || !slices.ContainsFunc(p.model.Offers, func(o *catalog.Offer) bool { return o.Provider == provider })
 			}
 		}
-		if foreign {
+		if foreign && p.model.ProviderSelection {
 			return nil, failed("provider_not_available")
 		}
 		return p, nil
