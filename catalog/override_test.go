@@ -15,6 +15,7 @@ func TestOverride(t *testing.T) {
 		{"", "edge:1", "", "", `--admin "edge:1"`},
 		{"", "0.0.0.0:10001", "", "", "needs admin_token"},
 		{"127.0.0.1:10001", "", "", "", "a port each"},
+		{"127.0.0.1:0", "127.0.0.1:0", "127.0.0.1:0", "127.0.0.1:0", ""},
 	} {
 		got, err := c.Override(tc.listen, tc.admin)
 		switch {

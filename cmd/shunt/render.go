@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 
 	"github.com/spf13/cobra"
@@ -13,6 +14,15 @@ func renderCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "render",
 		Short: "write configuration for an Envoy that someone else runs",
+		// Flags are a target's: an unknown target is to be named, not its flags.
+		FParseErrWhitelist: cobra.FParseErrWhitelist{UnknownFlags: true},
+		Args:               cobra.ArbitraryArgs,
+		RunE: func(_ *cobra.Command, args []string) error {
+			if len(args) == 0 {
+				return errors.New("render: name what for: envoy")
+			}
+			return fmt.Errorf("render %q: it can be envoy", args[0])
+		},
 	}
 	cmd.AddCommand(renderEnvoyCommand())
 	return cmd
