@@ -6,6 +6,6 @@
 // So NATS may be away, be restarted or lose what it had, and an event waits in the
 // log until it can be published (again). outbox.go starts and stops, publish.go
 // fills the stream, worker.go empties it into one sink, floor.go tells the log what
-// every sink has. A sink that is the only one of the only instance gets its events
+// every sink has, dead.go keeps what a sink does not take. A sink that is the only one of the only instance gets its events
 // from the log without NATS between: direct.go.
 package outbox

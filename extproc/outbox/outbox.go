@@ -76,7 +76,9 @@ type Outbox struct {
 	stop    context.CancelFunc
 	wg      sync.WaitGroup
 	started sync.Once
-	lost    atomic.Pointer[context.CancelCauseFunc] // has the publisher look at NATS anew
+	// redriving: two at once would deliver twice.
+	redriving sync.Mutex
+	lost      atomic.Pointer[context.CancelCauseFunc] // has the publisher look at NATS anew
 }
 
 type counters struct {
@@ -104,6 +106,7 @@ type SinkStats struct {
 	Failures uint64
 	Retries  uint64 // of those, the ones that were about an event
 	Dead     uint64 // events that went to the dead letters
+	Buried   uint64 // dead letters that wait, also from before; as of a few seconds ago
 	// Failing: the last try did not work.
 	Failing bool
 
@@ -127,6 +130,7 @@ func Start(o Options) *Outbox {
 		feed = b.deliverDirect
 	}
 	b.wg.Go(func() { feed(b.run) })
+	b.wg.Go(func() { b.watchDead(b.run) })
 	return b
 }
 

@@ -19,7 +19,7 @@ type waiting struct {
 
 func (w *worker) stats() SinkStats {
 	s := SinkStats{
-		Name: w.sink.Name, Place: w.sink.Place, Delivered: w.delivered.Load(), Retries: w.retries.Load(), Dead: w.dead.Load(),
+		Name: w.sink.Name, Place: w.sink.Place, Delivered: w.delivered.Load(), Retries: w.retries.Load(), Dead: w.dead.Load(), Buried: w.buried.Load(),
 		Backlog: w.backlog.Load(), Failing: w.failing.Load(),
 	}
 	s.Failures = s.Retries

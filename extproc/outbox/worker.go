@@ -4,12 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strconv"
-	"strings"
 	"sync/atomic"
 	"time"
 
-	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/shunt-gateway/shunt/extproc/billing"
@@ -48,9 +45,9 @@ type worker struct {
 	durable string
 	done    *billing.Window
 
-	delivered, retries, dead, backlog atomic.Uint64
-	failing                           atomic.Bool
-	oldest                            atomic.Pointer[waiting]
+	delivered, retries, dead, buried, backlog atomic.Uint64
+	failing                                   atomic.Bool
+	oldest                                    atomic.Pointer[waiting]
 }
 
 func newWorker(o *Options, s Sink) *worker {
@@ -249,31 +246,6 @@ func (w *worker) failed(id string, err error) {
 	if !w.failing.Swap(true) {
 		w.opt.Log.Error("billing: sink does not take an event; it is tried again", "sink", w.sink.Name, "request_id", id, "error", err)
 	}
-}
-
-// Headers of a dead letter.
-const (
-	headerSink  = "Shunt-Sink"
-	headerTries = "Shunt-Tries"
-	headerError = "Shunt-Error"
-)
-
-// bury puts an event to the dead letters and reports whether it is there.
-func (w *worker) bury(ctx context.Context, m message, tries int, cause error) bool {
-	ctx, cancel := context.WithTimeout(ctx, natsTimeout)
-	defer cancel()
-	dead := nats.NewMsg(w.opt.deadSubjects() + w.durable)
-	dead.Data = m.body()
-	dead.Header.Set(headerSink, w.sink.Name)
-	dead.Header.Set(headerTries, strconv.Itoa(tries))
-	dead.Header.Set(headerError, strings.Join(strings.Fields(cause.Error()), " "))
-	if _, err := w.opt.JS.PublishMsg(ctx, dead, jetstream.WithMsgID(m.id()+"@"+w.durable)); err != nil {
-		w.opt.Log.Error("billing: cannot write to the dead letters; the sink is tried on", "sink", w.sink.Name, "id", m.id(), "error", err)
-		return false
-	}
-	w.dead.Add(1)
-	w.opt.Log.Error("billing: sink did not take an event; it is a dead letter now", "sink", w.sink.Name, "id", m.id(), "tries", tries, "stream", w.opt.deadStream(), "error", cause)
-	return true
 }
 
 // keepAlive tells NATS that a batch is being worked at, until stop is called.
