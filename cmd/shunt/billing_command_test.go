@@ -127,7 +127,7 @@ billing: {sinks: [{nats: {url: "nats://127.0.0.1:4222", subject: s}}, {file: {pa
 		want += line
 		tick := time.NewTicker(time.Millisecond)
 		defer tick.Stop()
-		late := time.NewTimer(10 * time.Second)
+		late := time.NewTimer(time.Minute)
 		defer late.Stop()
 		for out.String() != want {
 			select {

@@ -8,6 +8,7 @@ import (
 	"io"
 	"log/slog"
 	"net"
+	"os"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -17,7 +18,6 @@ import (
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	logv3 "github.com/envoyproxy/go-control-plane/envoy/data/accesslog/v3"
 	accesslogv3 "github.com/envoyproxy/go-control-plane/envoy/service/accesslog/v3"
-	"go.uber.org/goleak"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials/insecure"
@@ -28,11 +28,12 @@ import (
 
 	"github.com/shunt-gateway/shunt/envoy/names"
 	"github.com/shunt-gateway/shunt/extproc/billing"
+	"github.com/shunt-gateway/shunt/test/leak"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { os.Exit(leak.Check(m.Run())) }
 
-const patience = 10 * time.Second
+const patience = 60 * time.Second
 
 func dial(t *testing.T, ln *bufconn.Listener) *grpc.ClientConn {
 	t.Helper()

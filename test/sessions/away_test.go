@@ -23,7 +23,7 @@ func startNode(t *testing.T, port int, dir string) *server.Server {
 		t.Fatal(err)
 	}
 	go n.Start()
-	if !n.ReadyForConnections(30 * time.Second) {
+	if !n.ReadyForConnections(time.Minute) {
 		t.Fatal("NATS does not start")
 	}
 	t.Cleanup(func() { stopNode(n) })

@@ -59,7 +59,7 @@ func startNATS(t *testing.T) (nodes []*server.Server, urls string) {
 		nodes = append(nodes, n)
 	}
 	for _, n := range nodes {
-		if !n.ReadyForConnections(30 * time.Second) {
+		if !n.ReadyForConnections(time.Minute) {
 			t.Fatal("NATS does not start")
 		}
 	}

@@ -142,7 +142,7 @@ func command(ctx context.Context, t *testing.T, args ...string) (printed string,
 }
 
 func TestCommand(t *testing.T) {
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	path := filepath.Join(t.TempDir(), "new", "demo.yaml")
 	printed, ended := command(ctx, t, "--write-config", path)

@@ -8,16 +8,16 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"os"
 	"strings"
 	"testing"
 	"time"
 
-	"go.uber.org/goleak"
-
 	"github.com/shunt-gateway/shunt/cmd/shunt/demo"
+	"github.com/shunt-gateway/shunt/test/leak"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { os.Exit(leak.Check(m.Run())) }
 
 // host is a provider that serves for one test.
 type host struct {
@@ -93,7 +93,7 @@ func (h *host) try(t *testing.T, path, body string, headers ...string) (answer, 
 
 func (h *host) do(t *testing.T, method, url, body string, headers ...string) (answer, error) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	r, err := http.NewRequestWithContext(ctx, method, url, strings.NewReader(body))
 	if err != nil {
@@ -174,7 +174,7 @@ func (h *host) seen(t *testing.T, n int) []demo.Request {
 
 func (h *host) await(t *testing.T, enough func([]demo.Request) bool) []demo.Request {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	all, err := h.Await(ctx, enough)
 	if err != nil {

@@ -18,7 +18,7 @@ import (
 func sdk(t *testing.T, b demo.Behaviour) (context.Context, openai.Client) {
 	t.Helper()
 	h := start(t, demo.Config{APIKey: "key", Behaviour: b})
-	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	t.Cleanup(cancel)
 	return ctx, openai.NewClient(option.WithBaseURL(h.url), option.WithAPIKey("key"),
 		option.WithHTTPClient(h.client), option.WithMaxRetries(0))
