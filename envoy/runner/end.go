@@ -16,6 +16,10 @@ type ending struct {
 	Kill   time.Duration // between SIGTERM and SIGKILL
 }
 
+// reap bounds the wait after SIGKILL, which no process can put off: only a machine
+// that is busy can, or a kernel that holds the process.
+const reap = 10 * time.Second
+
 // process is an Envoy, be it a child or not.
 type process interface {
 	signal(os.Signal) error
@@ -45,7 +49,7 @@ func (e ending) end(ctx context.Context, socket string, p process) error {
 	}
 	err = errors.Join(err, fmt.Errorf("killed: still there %v after SIGTERM", e.Kill))
 	_ = p.signal(syscall.SIGKILL)
-	if !waitGone(p, e.Kill) {
+	if !waitGone(p, reap) {
 		err = errors.Join(err, errImmortal)
 	}
 	return err

@@ -18,6 +18,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/shunt-gateway/shunt/test/harness"
 )
 
 // realEnvoy fails the test where there is none: `make envoy` fetches it.
@@ -28,17 +30,6 @@ func realEnvoy(t *testing.T) string {
 		t.Fatal(err)
 	}
 	return b.Path
-}
-
-// freeAddr is an address that nobody listened on a moment ago.
-func freeAddr(t *testing.T) string {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = l.Close() }()
-	return l.Addr().String()
 }
 
 // proxyTo is a bootstrap for an Envoy that proxies listen to upstream.
@@ -152,7 +143,7 @@ func startReal(t *testing.T, listen, upstream string) *fake {
 
 func TestRealEnvoyServesRestartsDrainsAndLeavesNothing(t *testing.T) {
 	upstream, goOn := slowServer(t)
-	listen := freeAddr(t)
+	listen := harness.FreeAddr(t)
 	f := startReal(t, listen, upstream)
 	c := client(t)
 	eventually(t, "running", f.running)
@@ -303,7 +294,7 @@ func TestKilledRunner(t *testing.T) {
 		t.Run(fmt.Sprintf("guardToo=%v", guardToo), func(t *testing.T) {
 			bin := realEnvoy(t)
 			upstream, goOn := slowServer(t)
-			listen, dir := freeAddr(t), runDirFor(t)
+			listen, dir := harness.FreeAddr(t), runDirFor(t)
 			boot := proxyTo(t, listen, upstream)
 			kill := startHelper(t, bin, dir, listen, boot)
 			old := readRecord(t, &runDir{path: dir})
@@ -347,7 +338,7 @@ func TestKilledRunner(t *testing.T) {
 func TestKilledRunnerLeavesNothing(t *testing.T) {
 	bin := realEnvoy(t)
 	upstream, _ := slowServer(t)
-	listen, dir := freeAddr(t), runDirFor(t)
+	listen, dir := harness.FreeAddr(t), runDirFor(t)
 	kill := startHelper(t, bin, dir, listen, proxyTo(t, listen, upstream))
 	old := readRecord(t, &runDir{path: dir})
 	kill()

@@ -17,7 +17,7 @@ import (
 	"testing"
 	"time"
 
-	"go.uber.org/goleak"
+	"github.com/shunt-gateway/shunt/test/leak"
 )
 
 // TestMain makes this binary play every part: the tests, Envoy's guard, a fake
@@ -40,12 +40,7 @@ func TestMain(m *testing.M) {
 	if err := os.Setenv("GORACE", "atexit_sleep_ms=0"); err != nil {
 		panic(err)
 	}
-	code := m.Run()
-	if err := goleak.Find(); err != nil && code == 0 {
-		fmt.Fprintln(os.Stderr, err)
-		code = 1
-	}
-	os.Exit(code)
+	os.Exit(leak.Check(m.Run()))
 }
 
 // fakeEnvoy behaves in one of the ways that an Envoy may. Files in dir steer it
@@ -132,7 +127,7 @@ func startFake(t *testing.T, mode string, change func(*Options)) *fake {
 		Binary: os.Args[0], Bootstrap: []byte("{}"), RunDir: runDirFor(t),
 		Env:    []string{"FAKE_ENVOY=" + mode, "FAKE_DIR=" + f.dir},
 		Logger: slog.New(slog.NewTextHandler(t.Output(), nil)),
-		Drain:  20 * time.Second, Linger: time.Millisecond, Kill: 20 * time.Second, Start: 20 * time.Second,
+		Drain:  time.Minute, Linger: time.Millisecond, Kill: time.Minute, Start: time.Minute,
 		Restart: RestartPolicy{First: time.Millisecond, Max: 2 * time.Millisecond},
 	}
 	if change != nil {
@@ -174,7 +169,7 @@ func (f *fake) wait(t *testing.T) error {
 	select {
 	case err := <-f.done:
 		return err
-	case <-time.After(time.Minute):
+	case <-time.After(3 * time.Minute):
 		t.Fatal("Run does not return")
 		return nil
 	}

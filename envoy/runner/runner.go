@@ -114,7 +114,7 @@ func New(opt Options) (*Runner, error) {
 }
 
 // Run starts Envoy, keeps it running, and blocks. When ctx ends it drains and
-// stops Envoy, within Drain + 2 × Kill and a little, and returns nil. Any other
+// stops Envoy, within Drain + Kill + 10 s and a little, and returns nil. Any other
 // return is an error, with Envoy stopped: a *BindError, ErrInUse, a *GaveUpError.
 // It is called once.
 func (r *Runner) Run(ctx context.Context) error {
