@@ -350,6 +350,7 @@ func TestCallerKey(t *testing.T) {
 func TestEmbeddedFilesServeElsewhere(t *testing.T) {
 	embedded := options(t, "")
 	s := open(t, embedded)
+	current(t, s)
 	set(t, s, "u", "x")
 	closeState(t, s)
 	o := lone(t)

@@ -20,7 +20,7 @@ func (s *State) CallerKey(ctx context.Context, own []byte) ([]byte, error) {
 	if s.server != nil {
 		return own, nil
 	}
-	ctx, cancel := context.WithTimeout(ctx, setupTimeout)
+	ctx, cancel := context.WithTimeout(ctx, s.limits.setup)
 	defer cancel()
 	shared, err := s.sharedKey(ctx, own)
 	if err != nil {

@@ -52,6 +52,7 @@ func instances(t testing.TB, nodes []*node) []*State {
 		}
 		o := options(t, strings.Join(urls, ","))
 		o.State.Replicas = len(nodes)
+		o.limits = nil // what a node that died had in hand is given up soon
 		states = append(states, open(t, o))
 	}
 	current(t, states...)

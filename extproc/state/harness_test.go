@@ -18,10 +18,11 @@ import (
 	"time"
 
 	"github.com/nats-io/nats-server/v2/server"
-	"go.uber.org/goleak"
 
 	"github.com/shunt-gateway/shunt/catalog"
 	"github.com/shunt-gateway/shunt/policy/prefs"
+	"github.com/shunt-gateway/shunt/test/harness"
+	"github.com/shunt-gateway/shunt/test/leak"
 )
 
 // TestMain also is a NATS server, or an instance: the test binary starts itself as
@@ -35,12 +36,7 @@ func TestMain(m *testing.M) {
 		runWriter(dir)
 		return
 	}
-	code := m.Run()
-	if err := goleak.Find(); err != nil && code == 0 {
-		fmt.Fprintln(os.Stderr, err)
-		code = 1
-	}
-	os.Exit(code)
+	os.Exit(leak.Check(m.Run()))
 }
 
 const nodeVariable = "SHUNT_TEST_NATS_NODE"
@@ -115,12 +111,12 @@ func (n *node) kill() {
 	n.cmd = nil
 }
 
-// freePorts are free when asked for.
+// freePorts are free when asked for, and no other test gets them.
 func freePorts(t testing.TB, n int) []int {
 	t.Helper()
 	var ports []int
 	for range n {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
+		l, err := harness.Listen()
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -160,7 +156,7 @@ func startNATS(t testing.TB, o *server.Options) (srv *server.Server, url string)
 		t.Fatal(err)
 	}
 	go srv.Start()
-	if !srv.ReadyForConnections(10 * time.Second) {
+	if !srv.ReadyForConnections(patience) {
 		t.Fatal("NATS does not start")
 	}
 	t.Cleanup(func() { stopNATS(srv) })
@@ -178,10 +174,16 @@ func lone(t testing.TB) *server.Options {
 	return nodeConfig{Name: "lone", Dir: t.TempDir(), Port: -1}.options()
 }
 
+// patience bounds every wait; it is never an expectation.
+const patience = 60 * time.Second
+
+// unhurried waits for NATS as long as a busy machine may take.
+var unhurried = limits{load: patience, update: patience, setup: patience, ack: patience}
+
 // options are those of an instance with an embedded NATS, or with the one at url.
 func options(t testing.TB, url string) Options {
 	t.Helper()
-	o := Options{DataDir: t.TempDir(), StickyTTL: 10 * time.Minute, Instance: t.Name(), Log: quiet(t)}
+	o := Options{DataDir: t.TempDir(), StickyTTL: 10 * time.Minute, Instance: t.Name(), Log: quiet(t), limits: &unhurried}
 	o.State = catalog.State{
 		NATS: "embedded", Prefix: "shunt", Replicas: 1,
 		Cache: catalog.StateCache{Preferences: 8 << 20, Sticky: 8 << 20},
@@ -236,7 +238,7 @@ func closeState(t testing.TB, s *State) {
 	if _, twice := closed.LoadOrStore(s, true); twice {
 		return
 	}
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(t.Context()), 10*time.Second)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(t.Context()), patience)
 	defer cancel()
 	if err := s.Close(ctx); err != nil {
 		t.Errorf("close: %v", err)
@@ -248,11 +250,11 @@ func eventually(t testing.TB, what string, holds func() bool) {
 	t.Helper()
 	tick := time.NewTicker(2 * time.Millisecond)
 	defer tick.Stop()
-	patience := 30 * time.Second
+	most := patience
 	if long() {
-		patience = 10 * time.Minute
+		most = 10 * time.Minute
 	}
-	limit := time.NewTimer(patience)
+	limit := time.NewTimer(most)
 	defer limit.Stop()
 	for !holds() {
 		select {
@@ -299,8 +301,8 @@ func got(t testing.TB, s *State, user string) string {
 	return strings.Join(d.Preferred, " ")
 }
 
-// want reads once; if NATS does not answer in time, on a busy machine, again.
-func want(t testing.TB, s *State, user, preferred string) {
+// answered reads once; if NATS does not answer in time, on a busy machine, again.
+func answered(t testing.TB, s *State, user string) string {
 	t.Helper()
 	var doc prefs.Document
 	eventually(t, "there is an answer", func() bool {
@@ -308,7 +310,12 @@ func want(t testing.TB, s *State, user, preferred string) {
 		doc, _, err = s.Preferences().Get(t.Context(), user)
 		return !errors.Is(err, prefs.ErrUnavailable)
 	})
-	if g := strings.Join(doc.Preferred, " "); g != preferred {
+	return strings.Join(doc.Preferred, " ")
+}
+
+func want(t testing.TB, s *State, user, preferred string) {
+	t.Helper()
+	if g := answered(t, s, user); g != preferred {
 		t.Errorf("preferences of %s: got %q, want %q", user, g, preferred)
 	}
 }

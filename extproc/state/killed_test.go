@@ -20,7 +20,7 @@ const writerVariable = "SHUNT_TEST_STATE_WRITER"
 func embeddedAt(dir string, log *slog.Logger) Options {
 	return Options{
 		State:   catalog.State{NATS: "embedded", Prefix: "shunt", Replicas: 1, Cache: catalog.StateCache{Preferences: 1 << 20, Sticky: 1 << 20}},
-		DataDir: dir, StickyTTL: time.Hour, Log: log,
+		DataDir: dir, StickyTTL: time.Hour, Log: log, limits: &unhurried,
 	}
 }
 
@@ -69,7 +69,7 @@ func TestInstanceIsKilled(t *testing.T) {
 		s := open(t, embeddedAt(dir, quiet(t)))
 		for user, name := range acknowledged {
 			// One more may have been saved whose acknowledgement was not read any more.
-			if g := got(t, s, user); g != name && !newer(g, name) {
+			if g := answered(t, s, user); g != name && !newer(g, name) {
 				t.Errorf("preferences of %s: got %q, %q was acknowledged", user, g, name)
 			}
 		}

@@ -31,6 +31,7 @@ type Preferences struct {
 	cache  *cache[string, *entry]
 	count  *counters
 	log    *slog.Logger
+	limits limits
 
 	seed    maphash.Seed
 	stripes [stripes]stripe
@@ -46,10 +47,8 @@ const (
 	prefsSlack   = 1 << 10 // a message is a little more than its value
 	prefsBatch   = 256
 
-	loadTimeout   = 100 * time.Millisecond // of one read that asks NATS
-	updateTimeout = 3 * time.Second        // of an Update or Delete as a whole
-	muteTime      = 500 * time.Millisecond
-	updateRounds  = 8
+	muteTime     = 500 * time.Millisecond
+	updateRounds = 8
 )
 
 var _ prefs.Store = (*Preferences)(nil)
@@ -98,7 +97,7 @@ func newPreferences(s *State, o Options) (*Preferences, error) {
 	if err != nil {
 		return nil, fmt.Errorf("make the cache of preferences: %w", err)
 	}
-	p := &Preferences{cache: c, count: &s.count, log: o.Log, seed: maphash.MakeSeed()}
+	p := &Preferences{cache: c, count: &s.count, log: o.Log, limits: s.limits, seed: maphash.MakeSeed()}
 	p.bucket = newBucket(s.js, o.State.Prefix+"_prefs", func() jetstream.StreamConfig {
 		return jetstream.StreamConfig{
 			Description:       "shunt: saved preferences by keyed hash of the user",
@@ -172,7 +171,7 @@ func (p *Preferences) load(ctx context.Context, user string) (*entry, error) {
 	if time.Now().UnixNano() < p.mute.Load() {
 		return nil, errMuted
 	}
-	ctx, cancel := context.WithTimeout(ctx, loadTimeout)
+	ctx, cancel := context.WithTimeout(ctx, p.limits.load)
 	defer cancel()
 	before := p.mark(user)
 	v, err := p.bucket.get(ctx, user)
@@ -196,7 +195,7 @@ func (p *Preferences) Update(ctx context.Context, user string, change func(prefs
 	if !p.bucket.js.Conn().IsConnected() {
 		return prefs.Document{}, p.unavailable(ctx, errLost)
 	}
-	within, cancel := context.WithTimeout(ctx, updateTimeout)
+	within, cancel := context.WithTimeout(ctx, p.limits.update)
 	defer cancel()
 	for round := range updateRounds {
 		v, err := p.bucket.get(within, user)
@@ -236,7 +235,7 @@ func (p *Preferences) Delete(ctx context.Context, user string) error {
 	if !p.bucket.js.Conn().IsConnected() {
 		return p.unavailable(ctx, errLost)
 	}
-	within, cancel := context.WithTimeout(ctx, updateTimeout)
+	within, cancel := context.WithTimeout(ctx, p.limits.update)
 	defer cancel()
 	revision, err := p.bucket.purge(within, user)
 	if err != nil {

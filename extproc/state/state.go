@@ -26,12 +26,25 @@ type Options struct {
 	StickyTTL time.Duration // routing.sticky_ttl
 	Instance  string        // names this connection to operators of NATS; may be ""
 	Log       *slog.Logger
+
+	limits *limits // nil: usual
 }
+
+// limits bound how long NATS is waited for on someone's behalf.
+type limits struct {
+	load   time.Duration // one read that asks NATS
+	update time.Duration // an Update or Delete as a whole
+	setup  time.Duration // a CallerKey or SetTTL as a whole
+	ack    time.Duration // what a Record has NATS keep
+}
+
+var usual = limits{load: 100 * time.Millisecond, update: 3 * time.Second, setup: setupTimeout, ack: 5 * time.Second}
 
 // State is the open engine. Its methods may be called by several goroutines at once,
 // Close once.
 type State struct {
 	log    *slog.Logger
+	limits limits
 	server *server.Server // nil: NATS is external
 	conn   *nats.Conn
 	js     jetstream.JetStream
@@ -51,7 +64,10 @@ type State struct {
 // ctx, at most four seconds, is no error: Open returns, Health says what is missing,
 // and the connection is made as soon as it can be.
 func Open(ctx context.Context, o Options) (*State, error) {
-	s := &State{log: o.Log, link: newLink(), names: newNames()}
+	s := &State{log: o.Log, limits: usual, link: newLink(), names: newNames()}
+	if o.limits != nil {
+		s.limits = *o.limits
+	}
 	if err := s.connect(ctx, o); err != nil {
 		return nil, errors.Join(err, s.closeEngine(ctx))
 	}

@@ -32,6 +32,7 @@ type Sticky struct {
 	names  *names
 	count  *counters
 	log    *slog.Logger
+	limits limits
 
 	ttl     atomic.Int64 // nanoseconds
 	applied int          // by the watch, since the cache last settled
@@ -58,9 +59,8 @@ type pending struct {
 }
 
 const (
-	queueSize  = 1 << 14
-	underWay   = 512 // records that NATS has not acknowledged yet
-	ackTimeout = 5 * time.Second
+	queueSize = 1 << 14
+	underWay  = 512 // records that NATS has not acknowledged yet
 	// A record whose provider was recorded less than this part of the time to live ago
 	// is not written again.
 	freshPart = 10
@@ -78,14 +78,14 @@ func newSticky(s *State, o Options) (*Sticky, error) {
 		return nil, fmt.Errorf("make the cache of stickiness: %w", err)
 	}
 	st := &Sticky{
-		cache: c, queue: newQueue[pending](queueSize), link: s.link, names: s.names, count: &s.count, log: o.Log,
+		cache: c, queue: newQueue[pending](queueSize), link: s.link, names: s.names, count: &s.count, log: o.Log, limits: s.limits,
 		flushed: make(chan struct{}),
 	}
 	st.closing, st.close = context.WithCancel(context.Background())
 	st.ttl.Store(int64(o.StickyTTL))
 	st.js, err = jetstream.New(s.conn,
 		jetstream.WithPublishAsyncMaxPending(underWay),
-		jetstream.WithPublishAsyncTimeout(ackTimeout),
+		jetstream.WithPublishAsyncTimeout(s.limits.ack),
 		jetstream.WithPublishAsyncAckHandler(func(jetstream.JetStream, *nats.Msg, *jetstream.PubAck) { st.count.stickyWritten.Add(1) }),
 		jetstream.WithPublishAsyncErrHandler(func(jetstream.JetStream, *nats.Msg, error) { st.count.stickyFailed.Add(1) }),
 	)
@@ -118,7 +118,7 @@ func (st *Sticky) SetTTL(ctx context.Context, ttl time.Duration) error {
 	if st.ttl.Swap(int64(ttl)) == int64(ttl) {
 		return nil
 	}
-	ctx, cancel := context.WithTimeout(ctx, setupTimeout)
+	ctx, cancel := context.WithTimeout(ctx, st.limits.setup)
 	defer cancel()
 	_, err := st.bucket.ensure(ctx)
 	return err
