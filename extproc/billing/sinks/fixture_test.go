@@ -12,15 +12,14 @@ import (
 	"testing"
 	"time"
 
-	"go.uber.org/goleak"
-
 	"github.com/shunt-gateway/shunt/catalog"
 	"github.com/shunt-gateway/shunt/extproc/billing"
+	"github.com/shunt-gateway/shunt/test/leak"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { os.Exit(leak.Check(m.Run())) }
 
-const patience = 20 * time.Second
+const patience = 60 * time.Second
 
 // quick are pauses that a test does not notice.
 var quick = pauses{first: time.Millisecond, longest: 5 * time.Millisecond}
@@ -86,11 +85,18 @@ func logged() (*slog.Logger, *lockedBuffer) {
 
 func open(t *testing.T, s *catalog.Sink, values map[string]string) (billing.Batcher, *lockedBuffer) {
 	t.Helper()
+	return openWithin(t, s, values, patience)
+}
+
+// openWithin is open with another time until Kafka's client gives a record up. One
+// that it gives up on the way is produced again, and may be there twice.
+func openWithin(t *testing.T, s *catalog.Sink, values map[string]string, delivery time.Duration) (billing.Batcher, *lockedBuffer) {
+	t.Helper()
 	log, lines := logged()
 	var out billing.Batcher
 	var err error
 	if s.Kafka != nil {
-		out, err = openKafka(s.Kafka, secrets(values), log, time.Second)
+		out, err = openKafka(s.Kafka, secrets(values), log, delivery)
 	} else {
 		out, err = Open(s, secrets(values), log)
 	}

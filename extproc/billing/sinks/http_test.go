@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -20,6 +19,7 @@ import (
 	"time"
 
 	"github.com/shunt-gateway/shunt/extproc/billing"
+	"github.com/shunt-gateway/shunt/test/harness"
 )
 
 // ingest is a receiver of CloudEvents that keeps each source and id once. answer
@@ -283,21 +283,18 @@ func TestHTTPStall(t *testing.T) {
 	s, _ := open(t, configured(t, `http: {url: "`+url+`", timeout: 50ms}`), nil)
 	deliver(t, s, 0, 1)
 	<-release
-	if len(g.requests) != 2 || g.count() != 1 {
-		t.Errorf("%d requests, %d events", len(g.requests), g.count())
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	// More than two where the machine is slower than the timeout.
+	if len(g.requests) < 2 || len(g.events) != 1 {
+		t.Errorf("%d requests, %d events", len(g.requests), len(g.events))
 	}
 }
 
 // A receiver that is not there yet is waited for, and one that never comes until
 // the caller or Close ends it.
 func TestHTTPNobodyThere(t *testing.T) {
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	addr := ln.Addr().String()
-	must(ln.Close())
-	s, lines := open(t, configured(t, `http: {url: "http://`+addr+`/?key=hunter2"}`), nil)
+	s, lines := open(t, configured(t, `http: {url: "http://`+harness.FreeAddr(t)+`/?key=hunter2"}`), nil)
 	ctx, cancel := context.WithCancel(t.Context())
 	got := make(chan error, 2)
 	go func() { got <- s.Deliver(ctx, message(0)) }()

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kfake"
@@ -176,7 +177,7 @@ func TestKafkaSASL(t *testing.T) {
 			s, _ := open(t, cfg, map[string]string{"P": "sekret"})
 			deliver(t, s, 0, 3)
 
-			wrong, lines := open(t, cfg, map[string]string{"P": "hunter2"})
+			wrong, lines := openWithin(t, cfg, map[string]string{"P": "hunter2"}, time.Second)
 			ctx, cancel := context.WithCancel(t.Context())
 			done := make(chan error, 1)
 			go func() { done <- wrong.Deliver(ctx, message(0)) }()
@@ -202,7 +203,7 @@ func TestKafkaStalled(t *testing.T) {
 		}
 		return nil, nil, false
 	})
-	s, lines := open(t, configured(t, "kafka: {"+text+"}"), nil)
+	s, lines := openWithin(t, configured(t, "kafka: {"+text+"}"), nil, time.Second)
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 1)
 	go func() { done <- s.Deliver(ctx, message(0)) }()

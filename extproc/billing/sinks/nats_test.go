@@ -12,6 +12,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/shunt-gateway/shunt/extproc/billing"
+	"github.com/shunt-gateway/shunt/test/harness"
 )
 
 // natsServer starts a server; port 0: any free one.
@@ -41,15 +42,9 @@ func stopNATS(s *server.Server) {
 	s.WaitForShutdown()
 }
 
-func portOf(s *server.Server) int {
-	n, err := strconv.Atoi(s.ClientURL()[strings.LastIndexByte(s.ClientURL(), ':')+1:])
-	must(err)
-	return n
-}
-
 func natsClient(t *testing.T, url string, opts ...nats.Option) (*nats.Conn, jetstream.JetStream) {
 	t.Helper()
-	nc, err := nats.Connect(url, opts...)
+	nc, err := nats.Connect(url, append(opts, nats.Timeout(patience))...)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -123,8 +118,11 @@ func TestNATSWaitsForItsStream(t *testing.T) {
 // there twice.
 func TestNATSRestart(t *testing.T) {
 	dir := t.TempDir()
-	srv := natsServer(t, dir, 0, nil)
-	port, url := portOf(srv), srv.ClientURL()
+	_, free, _ := strings.Cut(harness.FreeAddr(t), ":")
+	port, err := strconv.Atoi(free)
+	must(err)
+	srv := natsServer(t, dir, port, nil)
+	url := srv.ClientURL()
 	nc, js := natsClient(t, url)
 	addStream(t, js)
 	nc.Close()
@@ -134,7 +132,7 @@ func TestNATSRestart(t *testing.T) {
 	done := make(chan []error, 1)
 	go func() { done <- s.DeliverAll(bounded(t), messages(0, 50)) }()
 	eventually(t, "an error in the log", func() bool { return strings.Contains(lines.String(), "cannot deliver") })
-	srv = natsServer(t, dir, port, nil)
+	srv = natsServer(t, dir, port, nil) // on the port that it had
 	if errs := <-done; errs != nil {
 		t.Fatal(errs)
 	}

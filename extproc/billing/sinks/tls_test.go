@@ -111,7 +111,7 @@ func TestTLS(t *testing.T) {
 // awayFor opens a sink that cannot reach its receiver: it says so, and waits.
 func awayFor(t *testing.T, text string) {
 	t.Helper()
-	s, lines := open(t, configured(t, text), nil)
+	s, lines := openWithin(t, configured(t, text), nil, time.Second)
 	if n, ok := s.(*natsSink); ok {
 		n.timeout = time.Second
 	}
