@@ -79,6 +79,7 @@ type Outbox struct {
 	// redriving: two at once would deliver twice.
 	redriving sync.Mutex
 	lost      atomic.Pointer[context.CancelCauseFunc] // has the publisher look at NATS anew
+	unsure    map[string]bool                         // ids that were sent and not acknowledged; the publisher's own
 }
 
 type counters struct {
@@ -119,7 +120,7 @@ type SinkStats struct {
 // Start begins at once and waits for NATS in the background. The sinks are the
 // caller's to close, after Close.
 func Start(o Options) *Outbox {
-	b := &Outbox{opt: o}
+	b := &Outbox{opt: o, unsure: make(map[string]bool)}
 	b.opt.Replicas = max(o.Replicas, 1)
 	b.run, b.stop = context.WithCancel(context.Background())
 	for _, s := range o.Sinks {

@@ -15,13 +15,14 @@ import (
 	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
-	"go.uber.org/goleak"
 
 	"github.com/shunt-gateway/shunt/extproc/admission"
 	"github.com/shunt-gateway/shunt/extproc/billing"
+	"github.com/shunt-gateway/shunt/test/harness"
+	"github.com/shunt-gateway/shunt/test/leak"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { os.Exit(leak.Check(m.Run())) }
 
 // patience bounds every wait; it is never an expectation.
 const patience = 60 * time.Second
@@ -38,7 +39,7 @@ type engine struct {
 
 func newEngine(t testing.TB) *engine {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	l, err := harness.Listen()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -142,11 +143,17 @@ func newBook(t testing.TB, dir string) *admission.Book {
 	return b
 }
 
-// begin starts an Outbox that ends with the test, if not before.
+// begin starts an Outbox that ends with the test, if not before. It goes on trying.
 func begin(t testing.TB, e *engine, b *admission.Book, name string, sinks ...Sink) *Outbox {
 	t.Helper()
+	return beginTries(t, e, b, 1<<30, name, sinks...)
+}
+
+// beginTries is begin, with so many tries until an event is a dead letter.
+func beginTries(t testing.TB, e *engine, b *admission.Book, tries int, name string, sinks ...Sink) *Outbox {
+	t.Helper()
 	o := Start(Options{
-		JS: e.js, Prefix: "test", Instance: name, Tries: 3, Book: b, Sinks: sinks, Log: slog.New(slog.DiscardHandler),
+		JS: e.js, Prefix: "test", Instance: name, Tries: tries, Book: b, Sinks: sinks, Log: slog.New(slog.DiscardHandler),
 	})
 	t.Cleanup(func() { halt(t, o) })
 	return o
@@ -216,7 +223,6 @@ func TestDeadSinkHoldsNobodyUp(t *testing.T) {
 	down := errors.New("down")
 	good, bad := &memory{}, &memory{fail: func(string) error { return down }}
 	o := begin(t, e, b, "a", Sink{Name: "bad", Scope: Own, Sink: bad}, Sink{Name: "good", Scope: Own, Sink: good})
-	o.opt.Tries = 1 << 30
 	want := finish(t, b, 0, 600)
 	eventually(t, "the good sink has everything", func() bool { return slices.Equal(good.ids(), want) })
 	if empty(b) {
@@ -317,7 +323,7 @@ func deadLetters(t *testing.T, as func(*memory) billing.Sink) {
 		return nil
 	}}
 	finish(t, b, 0, 5)
-	o := begin(t, e, b, "a", Sink{Name: "s", Scope: Own, Sink: as(sink)})
+	o := beginTries(t, e, b, 3, "a", Sink{Name: "s", Scope: Own, Sink: as(sink)})
 	eventually(t, "everything is somewhere", func() bool { return empty(b) })
 	if got := sink.ids(); !slices.Equal(got, []string{"id0000", "id0002", "id0004"}) {
 		t.Errorf("delivered %v", got)

@@ -114,7 +114,11 @@ func (b *Outbox) reconcile(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		b.opt.Book.Published(m.Headers().Get(jetstream.MsgIDHeader), meta.Sequence.Stream)
+		id := m.Headers().Get(jetstream.MsgIDHeader)
+		b.opt.Book.Published(id, meta.Sequence.Stream)
+		if b.unsure[id] {
+			b.took(id)
+		}
 		if meta.NumPending == 0 {
 			return nil
 		}
@@ -154,20 +158,36 @@ func (b *Outbox) publishBatch(ctx context.Context, events []admission.Event) err
 		}
 		select {
 		case ok := <-ack.Ok():
-			b.stats.published.Add(1)
+			b.took(events[i].ID)
 			if ok.Duplicate {
 				b.stats.duplicates.Add(1)
 			}
 			b.opt.Book.Published(events[i].ID, ok.Sequence)
 		case err := <-ack.Err():
+			b.unsure[events[i].ID] = true
 			errs = append(errs, err)
 		case <-limit.C:
+			b.doubt(events[i:])
 			return errors.Join(append(errs, errors.New("no acknowledgement in time"))...)
 		case <-ctx.Done():
+			b.doubt(events[i:])
 			return ctx.Err()
 		}
 	}
 	return errors.Join(errs...)
+}
+
+// took counts an event that NATS has.
+func (b *Outbox) took(id string) {
+	b.stats.published.Add(1)
+	delete(b.unsure, id)
+}
+
+// doubt takes note that NATS may have these: what it says next time decides.
+func (b *Outbox) doubt(events []admission.Event) {
+	for _, e := range events {
+		b.unsure[e.ID] = true
+	}
 }
 
 // discard is for a configuration without sinks.
