@@ -62,12 +62,6 @@ type Saved struct {
 	Fallback            string // on, off
 }
 
-// Stateless reports whether request and catalog are all that the case needs.
-func (s *State) Stateless() bool {
-	return len(s.Cooling) == 0 && len(s.Measured) == 0 && s.Saved == nil && len(s.Overrides) == 0 &&
-		!s.Subscriber && s.Sticky == ""
-}
-
 // Want is the outcome: a decision, or an error where Code is not "".
 type Want struct {
 	Status int // 200, or the error's

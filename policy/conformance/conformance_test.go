@@ -74,8 +74,34 @@ func TestParse(t *testing.T) {
 	if !reflect.DeepEqual(cases, want) {
 		t.Errorf("got  %+v\nwant %+v", cases, want)
 	}
-	if cases[0].State.Stateless() || !cases[1].State.Stateless() {
-		t.Error("the first case has state, the second has none")
+	if cases[0].State.OfUser() || !cases[1].State.OfUser() {
+		t.Error("the first case has a state that is no user's, the second has none")
+	}
+}
+
+func TestPatch(t *testing.T) {
+	cat, err := catalog.Parse(catalog.Source{Name: "c.yaml", Data: []byte(`
+providers: {a: {endpoint: http://a}, b: {endpoint: http://b}}
+models:
+  both: {aliases: [two], offers: [{provider: a, model: x}, {provider: b, model: x}]}
+  one: {offers: [{provider: a, model: x}, {provider: b, model: x, enabled: false}]}
+  too: {offers: [{provider: a, model: x}]}
+`)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	cases, err := conformance.Parse("x.txt", "=== X-1 t\npreferred b\nexcluded a\nfallback off\noverride two preferred\noverride two fallback on\nPOST /x\n\n{}\n----\n200 default\n")
+	if err != nil {
+		t.Fatal(err)
+	}
+	asked, _ := cat.Model("too")
+	const want = `{"preferredProviders":["b"],"excludedProviders":["a"],"enableFallback":false,` +
+		`"modelOverrides":{"both":{"preferredProviders":[],"enableFallback":true},"one":{"excludedProviders":[]}}}`
+	if got := cases[0].State.Patch(cat, asked); string(got) != want {
+		t.Errorf("got  %s\nwant %s", got, want)
+	}
+	if got := new(conformance.State).Patch(cat, asked); got != nil {
+		t.Errorf("nothing saved: %s", got)
 	}
 }
 

@@ -16,8 +16,9 @@ import (
 	"github.com/shunt-gateway/shunt/test/harness"
 )
 
-// TestConformance sends the cases of policy/testdata/conformance that need no state
-// through Envoy. Every provider answers 503, so the attempts show the whole chain. When
+// TestConformance sends the cases of policy/testdata/conformance through Envoy, but for
+// those that need figures or a conversation. What users saved they save here as users
+// do. Every provider answers 503, so the attempts show the whole chain. When
 // all cases have been through, they are sent once more and served, by whoever is first
 // now that providers are measured.
 func TestConformance(t *testing.T) {
@@ -37,6 +38,7 @@ func TestConformance(t *testing.T) {
 			} else {
 				text += "\nrouting: {" + steady + "}\n"
 			}
+			text += "\nidentity: {trusted_headers: {user: x-user-id, plan: x-user-plan, secret: {header: x-edge-secret, value: edge}}}\n"
 			c, err := catalog.Parse(catalog.Source{Name: name, Data: []byte(text), Dir: "/"})
 			if err != nil {
 				t.Fatal(err)
@@ -45,7 +47,7 @@ func TestConformance(t *testing.T) {
 			w.Shunt = harness.Run(t, text)
 			for _, check := range []func(*testing.T, *conformance.Case){w.checkChain, w.checkServed} {
 				for i := range suite.Cases {
-					if c := &suite.Cases[i]; c.Catalog == name && c.State.Stateless() {
+					if c := &suite.Cases[i]; c.Catalog == name && c.State.OfUser() {
 						t.Run(c.ID, func(t *testing.T) { check(t, c) })
 					}
 				}
@@ -83,7 +85,7 @@ func (w *world) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
 
 func (w *world) send(t *testing.T, c *conformance.Case, query string) (answer, []attempted) {
 	t.Helper()
-	headers := []string{"authorization", "Bearer " + c.ID} // a caller of its own: nothing sticks to another's
+	headers := userOf(c)
 	for _, h := range c.Headers {
 		headers = append(headers, h.Name, h.Value)
 	}
@@ -91,6 +93,39 @@ func (w *world) send(t *testing.T, c *conformance.Case, query string) (answer, [
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return a, w.seen[query]
+}
+
+// userOf is a caller of the case's own: nothing sticks to another's, and nobody else
+// saved anything for it.
+func userOf(c *conformance.Case) []string {
+	h := []string{"authorization", "Bearer " + c.ID, "x-user-id", c.ID, "x-edge-secret", "edge"}
+	if c.State.Subscriber {
+		h = append(h, "x-user-plan", "subscription")
+	}
+	return h
+}
+
+// save has the case's user save what the case says (PREF-2). It is false for
+// preferences that nobody can have: those that leave the model without a provider
+// (PREF-3).
+func (w *world) save(t *testing.T, c *conformance.Case) bool {
+	t.Helper()
+	asked, _ := w.catalog.Model(gjson.GetBytes(c.Body, "model").String())
+	body := c.State.Patch(w.catalog, asked)
+	if body == nil {
+		return true
+	}
+	req := newPost(t, w.URL+"/api/user/provider-preferences", string(body), userOf(c)...)
+	req.Method = http.MethodPatch
+	a := do(t, req)
+	if a.Status == 400 && c.Want.Status == 400 {
+		a.wantShape(t, 400, "INVALID_EXCLUSIONS", gjson.Get(a.Body, "error.param").String())
+		return false
+	}
+	if a.Status != 200 {
+		t.Fatalf("%s.txt:%d: PATCH %s: %d %s", c.Section, c.Line, body, a.Status, a.Body)
+	}
+	return true
 }
 
 func (w *world) checkServed(t *testing.T, c *conformance.Case) {
@@ -105,6 +140,9 @@ func (w *world) checkServed(t *testing.T, c *conformance.Case) {
 
 func (w *world) checkChain(t *testing.T, c *conformance.Case) {
 	at := fmt.Sprintf("%s.txt:%d: %s", c.Section, c.Line, c.Title)
+	if !w.save(t, c) {
+		return
+	}
 	a, chain := w.send(t, c, c.ID+"-fail")
 	if c.Want.Status != 200 {
 		a.wantError(t, c.Want.Status, c.Want.Code, c.Want.Param)
