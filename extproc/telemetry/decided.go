@@ -18,9 +18,9 @@ type decidedMeters struct {
 	exclusions metric.Int64Counter
 	duration   metric.Float64Histogram
 
-	byKind   [kinds][]metric.AddOption
-	byReason [reasons][]metric.AddOption
-	byPhase  [phases][]metric.RecordOption
+	byKind   [kinds]labels
+	byReason [reasons]labels
+	byPhase  [phases]labels
 }
 
 const (
@@ -42,24 +42,20 @@ func (m *decidedMeters) make(t *Telemetry, counter func(name, help string) metri
 		metric.WithDescription("time from a question of Envoy's to the answer"), metric.WithExplicitBucketBoundaries(extProcBuckets...))
 	t.failed(err)
 	for i := range m.byKind {
-		m.byKind[i] = []metric.AddOption{label("kind", policy.Kind(i).String())}
+		m.byKind[i] = newLabels(attribute.String("kind", policy.Kind(i).String()))
 	}
 	for i := range m.byReason {
-		m.byReason[i] = []metric.AddOption{label("reason", policy.Reason(i).String())}
+		m.byReason[i] = newLabels(attribute.String("reason", policy.Reason(i).String()))
 	}
 	for i := range m.byPhase {
-		m.byPhase[i] = []metric.RecordOption{label("phase", extproc.Phase(i).String())}
+		m.byPhase[i] = newLabels(attribute.String("phase", extproc.Phase(i).String()))
 	}
-}
-
-func label(name, value string) metric.MeasurementOption {
-	return metric.WithAttributeSet(attribute.NewSet(attribute.String(name, value)))
 }
 
 // Decided takes an answer that has been sent; ctx is its stream's.
 func (t *Telemetry) Decided(ctx context.Context, o *extproc.Outcome) {
 	m, none := &t.decided, context.Background()
-	m.duration.Record(none, o.Ended.Sub(o.Began).Seconds(), m.byPhase[o.Phase]...)
+	m.duration.Record(none, o.Ended.Sub(o.Began).Seconds(), m.byPhase[o.Phase].record...)
 	if d := o.Decision; d != nil {
 		var n [reasons]int64
 		for i := range d.Left {
@@ -67,15 +63,15 @@ func (t *Telemetry) Decided(ctx context.Context, o *extproc.Outcome) {
 		}
 		for reason, n := range n {
 			if n > 0 {
-				m.exclusions.Add(none, n, m.byReason[reason]...)
+				m.exclusions.Add(none, n, m.byReason[reason].add...)
 			}
 		}
 		if o.Refusal == nil {
-			m.decisions.Add(none, 1, m.byKind[d.Kind]...)
+			m.decisions.Add(none, 1, m.byKind[d.Kind].add...)
 		}
 	}
 	if o.Refusal != nil {
-		m.refusals.Add(none, 1, label("code", o.Refusal.Code))
+		m.refusals.Add(none, 1, metric.WithAttributes(attribute.String("code", o.Refusal.Code)))
 	}
 	t.span(ctx, o)
 }

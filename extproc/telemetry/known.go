@@ -3,9 +3,6 @@ package telemetry
 import (
 	"sync/atomic"
 
-	"go.opentelemetry.io/otel/attribute"
-	"go.opentelemetry.io/otel/metric"
-
 	"github.com/shunt-gateway/shunt/catalog"
 )
 
@@ -19,17 +16,7 @@ type known struct {
 	offers []atomic.Pointer[offerLabels] // by Offer.Index and API
 }
 
-// offerLabels are of one offer and API.
-type offerLabels struct {
-	common   []attribute.KeyValue // of all GenAI metrics
-	plain    metric.MeasurementOption
-	input    metric.MeasurementOption
-	output   metric.MeasurementOption
-	provider attribute.KeyValue // of shunt's own metrics
-	model    attribute.KeyValue
-}
-
-const apis = 3
+const apis = int(catalog.Responses) + 1
 
 // Adopt makes c the catalog whose names are labels.
 func (t *Telemetry) Adopt(c *catalog.Catalog) {
@@ -56,7 +43,7 @@ func (k *known) labels(api catalog.API, model, provider, upstream string) *offer
 	if l := at.Load(); l != nil {
 		return l
 	}
-	l := newLabels(api, o.Model.ID, o.Upstream, o.Provider)
+	l := newOfferLabels(api, o.Model.ID, o.Upstream, o.Provider)
 	at.Store(l)
 	return l
 }
@@ -87,28 +74,5 @@ func (k *known) stranger(api catalog.API, model, provider string) *offerLabels {
 			id = m.ID
 		}
 	}
-	return newLabels(api, id, other, &catalog.Provider{Slug: k.provider(provider)})
-}
-
-func newLabels(api catalog.API, model, upstream string, p *catalog.Provider) *offerLabels {
-	l := &offerLabels{
-		common: []attribute.KeyValue{
-			operationName.String(operationOf(api)), providerName.String(p.Slug),
-			requestModel.String(model), responseModel.String(upstream),
-		},
-		provider: attribute.String("provider", p.Slug),
-		model:    attribute.String("model", model),
-	}
-	if p.Endpoint.Host != "" {
-		l.common = append(l.common, serverAddress.String(p.Endpoint.Host), serverPort.Int(int(p.Endpoint.Port)))
-	}
-	l.plain = l.with()
-	l.input, l.output = l.with(tokenType.String("input")), l.with(tokenType.String("output"))
-	return l
-}
-
-// with are the common labels and more.
-func (l *offerLabels) with(more ...attribute.KeyValue) metric.MeasurementOption {
-	all := append(l.common[:len(l.common):len(l.common)], more...)
-	return metric.WithAttributeSet(attribute.NewSet(all...))
+	return newOfferLabels(api, id, other, &catalog.Provider{Slug: k.provider(provider)})
 }

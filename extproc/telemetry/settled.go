@@ -23,6 +23,7 @@ type settledMeters struct {
 	attempts metric.Int64Counter
 	sums     metric.Int64Counter
 	amount   metric.Float64Counter
+	labels   requestLabels
 }
 
 func (t *Telemetry) makeInstruments() {
@@ -37,6 +38,7 @@ func (t *Telemetry) makeInstruments() {
 		return c
 	}
 	s := &t.settled
+	s.labels = newRequestLabels()
 	var err error
 	s.tokens, err = t.meter.Int64Histogram(metricTokens, metric.WithUnit(unitTokens),
 		metric.WithDescription("Number of input and output tokens used."), metric.WithExplicitBucketBoundaries(tokenBuckets...))
@@ -58,16 +60,15 @@ func (t *Telemetry) makeInstruments() {
 // it never did.
 func (t *Telemetry) Settled(q *billing.Quote, r *billing.Record, d *billing.Data) {
 	ctx, s := context.Background(), &t.settled
-	several := "1"
+	status, several := statusIndex(d.Status), 0
 	if len(d.Attempts) > 1 {
-		several = "more"
+		several = 1
 	}
-	s.requests.Add(ctx, 1, metric.WithAttributes(
-		attribute.String("api", d.API), attribute.String("status", string(d.Status)), attribute.String("attempts", several)))
+	s.requests.Add(ctx, 1, s.labels.counted[q.API][status][several].add...)
 	if r == nil || d.Status == billing.Unsettled {
 		return
 	}
-	s.duration.Record(ctx, r.Duration.Seconds(), metric.WithAttributes(attribute.String("status", string(d.Status))))
+	s.duration.Record(ctx, r.Duration.Seconds(), s.labels.timed[status].record...)
 	if !d.Amount.IsZero() {
 		s.amount.Add(ctx, d.Amount.InexactFloat64(), metric.WithAttributes(attribute.String("currency", d.Currency)))
 	}
@@ -88,24 +89,32 @@ func (t *Telemetry) operations(ctx context.Context, q *billing.Quote, r *billing
 		if last {
 			took, class = max(r.Duration-waited, 0), errorOfRequest(r, d, class)
 			if !a.DurationMS.Known { // else it has been counted when it was reported
-				s.attempts.Add(ctx, 1, metric.WithAttributes(l.provider, attribute.String("outcome", outcomeOfLast(r, d, a))))
+				t.lastAttempt(ctx, l, outcomeOfLast(r, d, a))
 			}
 		}
 		if last || a.DurationMS.Known {
-			option := l.plain
+			with := l.plain
 			if class != "" {
-				option = l.with(errorType.String(class))
+				with = l.with(errorType.String(class))
 			}
-			s.operation.Record(ctx, took.Seconds(), option)
+			s.operation.Record(ctx, took.Seconds(), with.record...)
 		}
 		waited += took
 		if last && d.Status == billing.Completed && q.Stream && r.TTFT > 0 {
-			s.first.Record(ctx, max(r.TTFT-waited+took, 0).Seconds(), l.plain)
+			s.first.Record(ctx, max(r.TTFT-waited+took, 0).Seconds(), l.plain.record...)
 		}
 		if last {
 			t.usage(ctx, l, &d.Usage)
 		}
 	}
+}
+
+func (t *Telemetry) lastAttempt(ctx context.Context, l *offerLabels, outcome string) {
+	if outcome == string(billing.OutcomeOK) {
+		t.settled.attempts.Add(ctx, 1, l.ok.add...)
+		return
+	}
+	t.settled.attempts.Add(ctx, 1, metric.WithAttributes(l.provider, attribute.String("outcome", outcome)))
 }
 
 // modelOf is the id of the model that an attempt was for.
@@ -134,21 +143,15 @@ func errorOfRequest(r *billing.Record, d *billing.Data, attempt string) string {
 
 // usage: the conventions' metric takes what the provider reported and nothing else.
 func (t *Telemetry) usage(ctx context.Context, l *offerLabels, u *billing.UsageData) {
-	s := &t.settled
+	s, sums := &t.settled, &l.estimated
 	if u.Source == billing.Reported {
-		s.tokens.Record(ctx, u.PromptTokens.N, l.input)
-		s.tokens.Record(ctx, u.CompletionTokens.N, l.output)
+		s.tokens.Record(ctx, u.PromptTokens.N, l.input.record...)
+		s.tokens.Record(ctx, u.CompletionTokens.N, l.output.record...)
+		sums = &l.reported
 	}
-	for _, one := range [...]struct {
-		kind string
-		n    int64
-	}{
-		{"prompt", u.PromptTokens.N}, {"completion", u.CompletionTokens.N}, {"cache_read", u.CacheReadTokens.N},
-		{"cache_write", u.CacheWriteTokens.N}, {"reasoning", u.ReasoningTokens.N},
-	} {
-		if one.n > 0 {
-			s.sums.Add(ctx, one.n, metric.WithAttributes(l.provider, l.model,
-				attribute.String("type", one.kind), attribute.String("source", string(u.Source))))
+	for i, n := range tokenCounts(u) {
+		if n > 0 {
+			s.sums.Add(ctx, n, sums[i].add...)
 		}
 	}
 }

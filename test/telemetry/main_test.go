@@ -60,8 +60,17 @@ routing: {health: {explore: 0%%}}
 
 var client = &http.Client{Timeout: time.Minute}
 
-// send posts a body and returns the answer, read to its end.
-func (s *site) send(t testing.TB, path, body string, headers ...string) *http.Response {
+// answer is what a client got.
+type answer struct {
+	status int
+	header http.Header
+}
+
+func (a answer) id() string       { return a.header.Get("x-request-id") }
+func (a answer) provider() string { return a.header.Get("x-provider") }
+
+// send posts a body and returns the answer when it is there to its end.
+func (s *site) send(t testing.TB, path, body string, headers ...string) answer {
 	t.Helper()
 	req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, s.URL+path, strings.NewReader(body))
 	if err != nil {
@@ -79,7 +88,7 @@ func (s *site) send(t testing.TB, path, body string, headers ...string) *http.Re
 	if _, err := io.Copy(io.Discard, resp.Body); err != nil {
 		t.Fatal(err)
 	}
-	return resp
+	return answer{resp.StatusCode, resp.Header}
 }
 
 const chatPath = "/v1/chat/completions"

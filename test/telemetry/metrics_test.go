@@ -21,19 +21,19 @@ func (s *site) traffic(t *testing.T) {
 		chat("m", ""), chat("m", `,"stream":true`), chat("m:cheap", ""), chat("m", `,"caching":true`),
 		chat("m", `,"provider":{"ignore":["beta"]}`), chat("m", `,"provider":{"only":["alpha"]}`),
 	} {
-		if resp := s.send(t, chatPath, body); resp.StatusCode != http.StatusOK {
-			t.Fatalf("%s: %d", body, resp.StatusCode)
+		if a := s.send(t, chatPath, body); a.status != http.StatusOK {
+			t.Fatalf("%s: %d", body, a.status)
 		}
 	}
 	s.send(t, "/v1/completions", `{"model":"m","prompt":"x"}`)
 	for _, body := range []string{"{", chat("unknown-model", ""), chat("m", `,"provider":"nobody"`)} {
-		if resp := s.send(t, chatPath, body); resp.StatusCode < 400 {
-			t.Fatalf("%s: %d", body, resp.StatusCode)
+		if a := s.send(t, chatPath, body); a.status < 400 {
+			t.Fatalf("%s: %d", body, a.status)
 		}
 	}
 	s.alpha.Set(demo.Behaviour{Fail: &demo.Failure{Status: 429, Headers: map[string]string{"retry-after": "60"}}})
-	if resp := s.send(t, chatPath, chat("m", "")); resp.Header.Get("x-provider") != "beta" {
-		t.Fatalf("no failover: %d %v", resp.StatusCode, resp.Header)
+	if a := s.send(t, chatPath, chat("m", "")); a.provider() != "beta" {
+		t.Fatalf("no failover: %d %v", a.status, a.header)
 	}
 	harness.Eventually(t, "everything is settled", func() error {
 		m, err := s.scrape()
@@ -155,10 +155,10 @@ func TestDocumented(t *testing.T) {
 		t.Fatal(err)
 	}
 	for name, f := range m.families {
-		if strings.HasPrefix(name, "go_") || strings.HasPrefix(name, "process_") {
+		r, ok := rows[name]
+		if !ok && (strings.HasPrefix(name, "go_") || strings.HasPrefix(name, "process_")) {
 			continue // the Go runtime's, and the process's
 		}
-		r, ok := rows[name]
 		delete(rows, name)
 		switch kind := strings.ToLower(f.GetType().String()); {
 		case !ok:

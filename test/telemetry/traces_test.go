@@ -71,18 +71,18 @@ func TestTraces(t *testing.T) {
 			s.alpha.Set(demo.Behaviour{Fail: &demo.Failure{Status: 503}})
 			resp := s.send(t, chatPath+"?key=hunter2", chat("m", ""))
 			refused := s.send(t, chatPath, chat("hunter2", ""))
-			if resp.Header.Get("x-provider") != "beta" || refused.StatusCode != http.StatusNotFound {
-				t.Fatalf("got %d %v and %d", resp.StatusCode, resp.Header, refused.StatusCode)
+			if resp.provider() != "beta" || refused.status != http.StatusNotFound {
+				t.Fatalf("got %d %v and %d", resp.status, resp.header, refused.status)
 			}
 			var all []span
 			var one, no span
 			var up []string
 			s.until(t, "the whole trace is there", func() (err error) {
 				all = c.all()
-				if one, err = decided(all, resp.Header.Get("x-request-id")); err != nil {
+				if one, err = decided(all, resp.id()); err != nil {
 					return err
 				}
-				if no, err = decided(all, refused.Header.Get("x-request-id")); err != nil {
+				if no, err = decided(all, refused.id()); err != nil {
 					return err
 				}
 				if up = ancestors(all, one); len(up) < 2 || len(ancestors(all, no)) < 2 {
@@ -121,7 +121,7 @@ func TestTraces(t *testing.T) {
 				t.Errorf("the collector was sent the keys %v", keys)
 			}
 			// SEC-1, BILL-1: the id does not tell of the trace; it is a plain UUID (version 4).
-			if id := resp.Header.Get("x-request-id"); len(id) != 36 || id[14] != '4' {
+			if id := resp.id(); len(id) != 36 || id[14] != '4' {
 				t.Errorf("the request id is %s", id)
 			}
 			s.until(t, "metrics are pushed", func() error {
@@ -146,7 +146,7 @@ func TestClientsTrace(t *testing.T) {
 	var all []span
 	s.until(t, "the trace is there", func() error {
 		all = c.all()
-		one, err := decided(all, sampled.Header.Get("x-request-id"))
+		one, err := decided(all, sampled.id())
 		if err != nil {
 			return err
 		}
@@ -158,8 +158,8 @@ func TestClientsTrace(t *testing.T) {
 		}
 		return nil
 	})
-	for _, other := range []*http.Response{unsampled, silent} {
-		if one, err := decided(all, other.Header.Get("x-request-id")); err == nil {
+	for _, other := range []answer{unsampled, silent} {
+		if one, err := decided(all, other.id()); err == nil {
 			t.Errorf("a span of a request that is not sampled: %v", one)
 		}
 	}
