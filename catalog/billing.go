@@ -7,7 +7,7 @@ import (
 )
 
 var (
-	billingKeys = newKeys("markup", "currency", "sinks", "flush", "settle_timeout", "outbox")
+	billingKeys = newKeys("markup", "currency", "sinks", "flush", "settle_timeout", "outbox", "journal")
 )
 
 // defaultBilling has nil sinks: the default one, which stands in data_dir. An empty
@@ -30,6 +30,8 @@ func (d *decoder) billing(v value) {
 			set(&b.Durability.SettleTimeout)(d.settleTimeout(v))
 		case "outbox":
 			d.outbox(v)
+		case "journal":
+			d.journal(v)
 		case "sinks":
 			d.sinks(v)
 		}

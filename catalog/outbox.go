@@ -11,6 +11,7 @@ type Durability struct {
 	// its event says unsettled. Default 60 s.
 	SettleTimeout time.Duration
 	Outbox        Outbox
+	Journal       Journal
 }
 
 // Outbox bounds what waits for sinks.
@@ -42,7 +43,8 @@ const (
 func defaultDurability() Durability {
 	return Durability{
 		Flush: 20 * time.Millisecond, SettleTimeout: time.Minute,
-		Outbox: Outbox{MaxBytes: 1 << 30, Tries: 20},
+		Outbox:  Outbox{MaxBytes: 1 << 30, Tries: 20},
+		Journal: Journal{Rotate: defaultJournalRotation},
 	}
 }
 

@@ -60,6 +60,7 @@ func TestDefaults(t *testing.T) {
 	equal(t, "sinks", c.Billing.Sinks, []Sink{{File: "/etc/shunt/.shunt/events.jsonl"}})
 	equal(t, "durability", c.Billing.Durability, Durability{
 		Flush: 20 * time.Millisecond, SettleTimeout: time.Minute, Outbox: Outbox{MaxBytes: 1 << 30, Tries: 20},
+		Journal: Journal{Rotate: 16 << 20},
 	})
 	equal(t, "identity", c.Identity, Identity{APIKeyHeader: "authorization"})
 	equal(t, "state", c.State, State{
@@ -136,6 +137,7 @@ func TestFull(t *testing.T) {
 		[...]any{1, "0.6", "1.2", "0.0001"})
 	equal(t, "durability", c.Billing.Durability, Durability{
 		Flush: 5 * time.Millisecond, SettleTimeout: 2 * time.Minute, Outbox: Outbox{MaxBytes: 4 << 30, OnFull: OnFullDropOldest, Tries: 7},
+		Journal: Journal{Path: "/run/shunt-journal/ends.jsonl", Rotate: 64 << 20},
 	})
 	equal(t, "identity", c.Identity, Identity{
 		APIKeyHeader: "x-api-key",

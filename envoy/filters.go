@@ -33,7 +33,7 @@ var responseLua string
 // httpFilters is the chain in the order of the request. A response passes it
 // backwards: usage is counted first, then lua edits the body, then the headers of
 // every answer are completed.
-func httpFilters(c *catalog.Catalog) ([]*hcmv3.HttpFilter, error) {
+func httpFilters(c *catalog.Catalog, o Options) ([]*hcmv3.HttpFilter, error) {
 	filters := []*hcmv3.HttpFilter{
 		headerMutation(nil, []*mutationv3.HeaderMutation{
 			set(names.HeaderAttempts, "%UPSTREAM_REQUEST_ATTEMPT_COUNT%"),
@@ -54,7 +54,7 @@ func httpFilters(c *catalog.Catalog) ([]*hcmv3.HttpFilter, error) {
 		disabled(filterAI, pack(usageReader(c))),
 		httpFilter("envoy.filters.http.router", pack(&routerv3.Router{
 			SuppressEnvoyHeaders: true,
-			UpstreamLog:          accessLog(failed()),
+			UpstreamLog:          attemptLog(o),
 		})),
 	), nil
 }

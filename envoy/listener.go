@@ -51,7 +51,7 @@ func listener(s *scene, o Options) (*listenerv3.Listener, error) {
 
 func connectionManager(s *scene, o Options) (*hcmv3.HttpConnectionManager, error) {
 	c := s.Catalog
-	filters, err := httpFilters(c)
+	filters, err := httpFilters(c, o)
 	if err != nil {
 		return nil, err
 	}
@@ -74,7 +74,7 @@ func connectionManager(s *scene, o Options) (*hcmv3.HttpConnectionManager, error
 		CommonHttpProtocolOptions: &corev3.HttpProtocolOptions{
 			IdleTimeout: duration(10 * time.Minute),
 		},
-		AccessLog:        accessLog(quoted()),
+		AccessLog:        requestLog(c, o),
 		AccessLogOptions: heartbeats(c),
 		LocalReplyConfig: localReplies(c),
 		ServerName:       "envoy",

@@ -17,6 +17,9 @@ type Options struct {
 	AdminSocket string
 	// CAFile holds the certificates that https providers are checked against.
 	CAFile string
+	// Journal is the file that Envoy writes each request's end to; "": none. shunt sees
+	// it under the same path.
+	Journal string
 
 	static bool // everything in one file: no ADS to refer to
 }
@@ -54,7 +57,7 @@ func Build(c, leaving *catalog.Catalog, o Options, secret SecretSource) (Resourc
 	}
 	listeners := []Named{listener}
 	if len(s.timed) > 0 {
-		listeners = append(listeners, timedListener(s))
+		listeners = append(listeners, timedListener(s, o))
 	}
 	return Resources{
 		Listeners: listeners,

@@ -30,7 +30,7 @@ func parse(t *testing.T, file string) *catalog.Catalog {
 	return c
 }
 
-var testOptions = Options{Socket: "/run/shunt/shunt.sock", APISocket: "/run/shunt/api.sock", CAFile: "/etc/ssl/certs/ca-certificates.crt"}
+var testOptions = Options{Socket: "/run/shunt/shunt.sock", APISocket: "/run/shunt/api.sock", CAFile: "/etc/ssl/certs/ca-certificates.crt", Journal: "/run/shunt/ends.jsonl"}
 
 // The whole configuration of a small catalog, as a person would read it in a
 // review: a change of any default shows here.
@@ -69,6 +69,7 @@ func TestStaticValidates(t *testing.T) {
 	}
 	o := testOptions
 	o.CAFile = ca
+	o.Journal = filepath.Join(t.TempDir(), "ends.jsonl")
 	for _, file := range []string{"testdata/small.yaml", "../catalog/testdata/full.yaml"} {
 		t.Run(filepath.Base(file), func(t *testing.T) {
 			c := parse(t, file)

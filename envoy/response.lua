@@ -290,13 +290,14 @@ local function new_editor(handle, text, strip)
   end
 
   -- What is left at the end: an event without its blank line. Its usage, which Envoy's
-  -- reader did not see, is left for the access log.
+  -- reader did not see, is left for the access log; nothing else of it is written down.
   function ed.finish()
     local event = held
     held = ""
     if event == "" then return "" end
     local line = event:match("([^\r\n]*)[\r\n]*$")
-    if not blind and line:find('"usage"', 1, true) then mark(handle, "tail", line) end
+    local usage = not blind and line:match('"usage"%s*:%s*(%b{})')
+    if usage then mark(handle, "tail", 'data: {"usage":' .. usage .. "}") end
     return take(event)
   end
 

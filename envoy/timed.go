@@ -86,7 +86,7 @@ func timedCluster(c *catalog.Catalog, p *catalog.Provider) *clusterv3.Cluster {
 }
 
 // timedListener carries each request to the provider that its header names.
-func timedListener(s *scene) *listenerv3.Listener {
+func timedListener(s *scene, o Options) *listenerv3.Listener {
 	host := &routev3.VirtualHost{
 		Name: names.TimedListener, Domains: []string{"*"},
 		RequestBodyBufferLimit:     wrapperspb.UInt64(uint64(bufferLimit(s.Catalog))),
@@ -106,7 +106,7 @@ func timedListener(s *scene) *listenerv3.Listener {
 		StreamIdleTimeout:          duration(0),
 		GenerateRequestId:          wrapperspb.Bool(false),
 		LocalReplyConfig:           timedReplies(s.Routing.FallbackOn),
-		AccessLog:                  accessLog(silent()),
+		AccessLog:                  stallLog(o),
 		ServerHeaderTransformation: hcmv3.HttpConnectionManager_PASS_THROUGH,
 	}
 	return &listenerv3.Listener{

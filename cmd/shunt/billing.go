@@ -13,6 +13,7 @@ import (
 	"strings"
 
 	"github.com/shunt-gateway/shunt/catalog"
+	"github.com/shunt-gateway/shunt/extproc/accesslog"
 	"github.com/shunt-gateway/shunt/extproc/admission"
 	"github.com/shunt-gateway/shunt/extproc/billing"
 	"github.com/shunt-gateway/shunt/extproc/billing/sinks"
@@ -24,9 +25,11 @@ import (
 type accounts struct {
 	book   *admission.Book
 	ledger *billing.Ledger
-	keeper *admission.Keeper
-	outbox *outbox.Outbox
-	sinks  []outbox.Sink
+	// journal is nil where none is configured.
+	journal *accesslog.Journal
+	keeper  *admission.Keeper
+	outbox  *outbox.Outbox
+	sinks   []outbox.Sink
 }
 
 // billingDir is the admission log's directory in data_dir.
@@ -37,6 +40,9 @@ func (a *app) startBilling(_ context.Context, c *catalog.Catalog) error {
 	d := c.Billing.Durability
 	dir := filepath.Join(c.DataDir, billingDir)
 	if err := makeDirs(dir); err != nil {
+		return err
+	}
+	if err := a.makeJournal(c); err != nil {
 		return err
 	}
 	name, err := outboxName(dir)
@@ -57,14 +63,20 @@ func (a *app) startBilling(_ context.Context, c *catalog.Catalog) error {
 	}
 	ledger := billing.NewLedger(a.log, book)
 	ledger.OnSettled(a.telemetry.Settled)
-	a.accounts = &accounts{
-		book: book, ledger: ledger, sinks: all,
-		keeper: admission.Keep(book, a.unsettle(ledger), d.SettleTimeout, a.log),
-		outbox: outbox.Start(outbox.Options{
-			JS: a.state.JetStream(), Prefix: c.State.Prefix, Instance: name, Replicas: c.State.Replicas,
-			Tries: d.Outbox.Tries, Book: book, Sinks: all, Alone: c.State.Embedded(), Log: a.log,
-		}),
+	b := &accounts{book: book, ledger: ledger, sinks: all}
+	keep := admission.KeeperOptions{Unsettle: a.unsettle(ledger), Timeout: d.SettleTimeout, Log: a.log}
+	if d.Journal.Path != "" {
+		b.journal = accesslog.StartJournal(accesslog.JournalConfig{
+			Path: d.Journal.Path, Rotate: d.Journal.Rotate, Requests: journalled{book, a}, Settle: a.settleLate(ledger), Log: a.log,
+		})
+		keep.Look = b.journal.Look
 	}
+	b.keeper = admission.Keep(book, keep)
+	b.outbox = outbox.Start(outbox.Options{
+		JS: a.state.JetStream(), Prefix: c.State.Prefix, Instance: name, Replicas: c.State.Replicas,
+		Tries: d.Outbox.Tries, Book: book, Sinks: all, Alone: c.State.Embedded(), Log: a.log,
+	})
+	a.accounts = b
 	a.up("billing", func(ctx context.Context) error {
 		if a.envoyGone.Load() {
 			a.accounts.keeper.EndSilent(0)
@@ -78,6 +90,9 @@ func (a *app) startBilling(_ context.Context, c *catalog.Catalog) error {
 // go within ctx, the others stay in the log.
 func (b *accounts) stop(ctx context.Context) error {
 	b.keeper.Close()
+	if b.journal != nil {
+		b.journal.Close()
+	}
 	return errors.Join(b.outbox.Close(ctx), closeSinks(ctx, b.sinks), b.book.Close(ctx))
 }
 

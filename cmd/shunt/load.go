@@ -17,6 +17,9 @@ type configFlags struct {
 	path   string
 	listen string
 	admin  string
+	// journal: without billing.journal there is one in data_dir, since Envoy is on
+	// this machine too and sees it.
+	journal bool
 }
 
 func (f *configFlags) add(cmd *cobra.Command) {
@@ -44,6 +47,9 @@ func (f *configFlags) load() (*catalog.Catalog, error) {
 	c, err := catalog.Parse(catalog.Source{Name: f.path, Data: data, Dir: dir})
 	if err != nil {
 		return nil, inputError{err}
+	}
+	if j := &c.Billing.Durability.Journal; f.journal && j.Path == "" {
+		j.Path = filepath.Join(c.DataDir, journalDir, "ends.jsonl")
 	}
 	return c.Override(f.listen, f.admin)
 }

@@ -61,6 +61,11 @@ func (a *app) billingFigures() {
 	t.Count("shunt.billing.dropped", "events lost to billing.outbox.on_full: drop_oldest", func() uint64 { return b.Stats().Dropped })
 	t.Count("shunt.billing.late", "reports of requests that had their event", func() uint64 { return b.Stats().Late })
 	t.Count("shunt.billing.disk.errors", "writes to the log of admissions that failed", func() uint64 { return b.Stats().DiskErrors })
+	t.Count("shunt.billing.voided", "admissions taken back because Envoy had given the request up", func() uint64 { return b.Stats().Voided })
+	if j := a.accounts.journal; j != nil {
+		t.Count("shunt.journal.settled", "requests settled from the journal, because Envoy could not tell", func() uint64 { return j.Stats().Settled })
+		t.Count("shunt.journal.bad.lines", "lines of the journal that were passed over: torn, foreign or too long", func() uint64 { return j.Stats().Bad })
+	}
 	t.Gauge("shunt.outbox.connected", "", "1 while the outbox has its place in NATS", func() float64 { return truth(o.Stats().Connected) })
 	t.Count("shunt.outbox.published", "events that NATS took", func() uint64 { return o.Stats().Published })
 	t.Count("shunt.outbox.failures", "rounds of publishing that did not work", func() uint64 { return o.Stats().Failures })

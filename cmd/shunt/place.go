@@ -85,7 +85,7 @@ func callerKey(dataDir string) ([]byte, error) {
 // envoyOptions are what Envoy's configuration needs to know of this machine.
 func envoyOptions(c *catalog.Catalog) (envoy.Options, error) {
 	p := placeOf(c)
-	o := envoy.Options{Socket: p.grpc(), APISocket: p.api()}
+	o := envoy.Options{Socket: p.grpc(), APISocket: p.api(), Journal: c.Billing.Durability.Journal.Path}
 	who := overTLS(c)
 	if who == "" {
 		return o, nil

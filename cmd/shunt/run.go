@@ -20,7 +20,7 @@ import (
 
 // runCommand starts Envoy and everything else (CMD-1).
 func runCommand() *cobra.Command {
-	var flags configFlags
+	flags := configFlags{journal: true}
 	var binary string
 	cmd := &cobra.Command{
 		Use:   "run",
@@ -54,6 +54,7 @@ func runAll(ctx context.Context, a *app, binary runner.Binary, out io.Writer) (e
 	if err != nil {
 		return err
 	}
+	a.accounts.journal.RotateWith(r.ReopenLogs)
 	running, stopEnvoy := context.WithCancel(ctx)
 	defer stopEnvoy()
 	ended := make(chan error, 1)
@@ -144,7 +145,7 @@ func (a *app) newRunner(binary runner.Binary) (*runner.Runner, error) {
 	}
 	r, err := runner.New(runner.Options{
 		Binary: binary.Path, Bootstrap: bootstrap, RunDir: a.place.envoy(),
-		Listen: []string{c.Listen}, Logger: a.log.With("from", "envoy"),
+		Listen: []string{c.Listen}, Logger: a.log.With("from", "envoy"), FileFlush: journalFlush,
 	})
 	a.runner.Store(r)
 	return r, err

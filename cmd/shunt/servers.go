@@ -62,7 +62,8 @@ func (a *app) startGRPC(ctx context.Context, c *catalog.Catalog) error {
 	}
 	extprocv3.RegisterExternalProcessorServer(s, a.extproc)
 	accesslog.New(accesslog.Config{
-		Request: a.settle, Attempt: a.attempted, Heard: a.accounts.book.Heard, Answered: a.answered, Log: a.log,
+		Request: a.settle, Attempt: a.attempted, Heard: a.accounts.book.Heard, Gone: a.void,
+		Answered: a.answered, Log: a.log,
 	}).Register(s)
 	go func() {
 		if err := s.Serve(l); err != nil {

@@ -73,6 +73,18 @@ func (a *admin) ready(ctx context.Context) error {
 	return nil
 }
 
+// reopen makes Envoy open its log files by their names again.
+func (a *admin) reopen(ctx context.Context) error {
+	status, _, err := a.call(ctx, http.MethodPost, "/reopen_logs")
+	if err == nil && status != http.StatusOK {
+		err = fmt.Errorf("POST /reopen_logs answered %d", status)
+	}
+	if err != nil {
+		return fmt.Errorf("making Envoy open its log files again: %w", err)
+	}
+	return nil
+}
+
 // drain closes the listeners at once, so that their ports are free for another
 // Envoy, lets the requests in flight end, and returns when there have been none
 // for linger. Connections are kept, but each answer on them asks for their end.

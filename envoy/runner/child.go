@@ -61,6 +61,9 @@ func (r *Runner) arguments(dir *runDir) []string {
 	if r.opt.Concurrency > 0 {
 		args = append(args, "--concurrency", strconv.Itoa(r.opt.Concurrency))
 	}
+	if r.opt.FileFlush > 0 {
+		args = append(args, "--file-flush-interval-msec", strconv.FormatInt(r.opt.FileFlush.Milliseconds(), 10))
+	}
 	return args
 }
 

@@ -30,8 +30,10 @@ type Options struct {
 	Listen      []string
 	Concurrency int    // worker threads; 0: one a hardware thread
 	LogLevel    string // info, warning (default), error, critical or off
-	Env         []string
-	Logger      *slog.Logger // default slog.Default()
+	// FileFlush is how often Envoy flushes its log files; 0: as it likes, every 10 s.
+	FileFlush time.Duration
+	Env       []string
+	Logger    *slog.Logger // default slog.Default()
 
 	Drain  time.Duration // longest wait for requests in flight when Run is told to end. Default 10 s.
 	Orphan time.Duration // the same after this process was killed. Default 5 min.
@@ -147,6 +149,18 @@ func (r *Runner) Ready(ctx context.Context) error {
 		return errors.Join(fmt.Errorf("not ready: Envoy is %v", st.State), st.Err)
 	}
 	return adm.ready(ctx)
+}
+
+// ReopenLogs makes Envoy open its log files by their names again: what comes after a
+// rename goes to a new file.
+func (r *Runner) ReopenLogs(ctx context.Context) error {
+	r.mu.Lock()
+	adm := r.admin
+	r.mu.Unlock()
+	if adm == nil {
+		return errors.New("making Envoy open its log files again: it was not started yet")
+	}
+	return adm.reopen(ctx)
 }
 
 // Admin is the Unix socket of Envoy's admin interface: a file in RunDir that its

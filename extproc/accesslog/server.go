@@ -39,6 +39,9 @@ type Config struct {
 	// would be if it ended now, without usage. It must not block, and is called from
 	// several goroutines. Nil: nobody wants to know.
 	Heard func(requestID string, so *billing.Record)
+	// Gone is told of a request that Envoy ended without having heard that it is
+	// admitted. It must not block. Nil: nobody wants to know.
+	Gone func(requestID string)
 	// Answered is told which provider answered a conversation whose provider is to be
 	// remembered (CACHE-4). It must not block. Nil: nobody wants to know.
 	Answered func(key, provider string, at time.Time)
@@ -225,6 +228,9 @@ func (s *Server) request(ctx context.Context, e *logv3.HTTPAccessLogEntry, log *
 	text, ok := quoteOf(e)
 	if !ok {
 		s.join.take(id)
+		if s.cfg.Gone != nil {
+			s.cfg.Gone(id)
+		}
 		return nil // BILL-1: no quote, not admitted, no event
 	}
 	q, err := billing.ParseQuote(text)

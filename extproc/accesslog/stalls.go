@@ -24,7 +24,12 @@ func stalled(e *logv3.HTTPAccessLogEntry) bool {
 
 // ended is the outcome of a request's attempt, given how it looked from in front.
 func (s *Server) ended(id string, o billing.Outcome) billing.Outcome {
-	if o == billing.OutcomeReset && id != "" && s.stalls.Has(id) {
+	return knowing(s.stalls, id, o)
+}
+
+// knowing is the same by what has stalled.
+func knowing(stalls *billing.Window, id string, o billing.Outcome) billing.Outcome {
+	if o == billing.OutcomeReset && id != "" && stalls.Has(id) {
 		return billing.OutcomeTimeout
 	}
 	return o

@@ -42,6 +42,7 @@ var (
 	ErrFull   = errors.New("admission log: full of events that wait for their sinks")
 	ErrDisk   = errors.New("admission log: the disk does not take the admission")
 	ErrClosed = errors.New("admission log: closed")
+	ErrVoid   = errors.New("admission log: Envoy has given the request up")
 )
 
 type state uint8
@@ -79,6 +80,7 @@ type Book struct {
 	byID   map[string]*entry
 	lists  [ghost + 1]list.List // of *entry by state; open ones by when they were heard
 	done   *billing.Window
+	voided *billing.Window // were given up before they were admitted, if ever they are
 	closed bool
 	// unwritten events wait for the disk, in memory. Nobody may see them before: after
 	// a crash they would get a second, other event.
@@ -105,6 +107,7 @@ type Stats struct {
 	Admitted, Finished     uint64
 	Late                   uint64 // reports of requests that had their event
 	Refused                uint64 // admissions refused: full, or the disk did
+	Voided                 uint64 // admissions taken back: nobody was told of them
 	Dropped                uint64 // events lost to DropOldest
 	DiskErrors             uint64
 	Flushes                uint64
@@ -125,6 +128,9 @@ func (b *Book) Admit(id string, quote []byte) error {
 	defer b.mu.Unlock()
 	if b.closed {
 		return ErrClosed
+	}
+	if b.voided.Has(id) {
+		return ErrVoid
 	}
 	if _, known := b.byID[id]; known {
 		return nil
@@ -215,17 +221,6 @@ func (b *Book) Finish(id string, status billing.Status, event []byte) (first boo
 	b.stats.Finished++
 	wake(b.some)
 	return true, nil
-}
-
-// Abandon gives an open request up: it will have no event.
-func (b *Book) Abandon(id string) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	if e := b.byID[id]; e != nil && e.state == open {
-		if err := b.finishAll([]*entry{e}); err != nil {
-			b.forget(e) // until the next start
-		}
-	}
 }
 
 // Known reports whether id has its event.

@@ -11,10 +11,9 @@ import (
 // Keeper ends what nobody else ends: an open request of which nothing was heard for
 // the settle timeout gets its event.
 type Keeper struct {
-	book     *Book
-	unsettle func(quote string, last *billing.Record, at time.Time) error
-	timeout  time.Duration
-	log      *slog.Logger
+	book *Book
+	opt  KeeperOptions
+	log  *slog.Logger
 
 	stop chan struct{}
 	once sync.Once
@@ -26,15 +25,26 @@ const (
 	keeperLooks = 8 // times within a timeout
 )
 
-// Keep starts a Keeper. unsettle makes a request's event and puts it into the book.
-func Keep(b *Book, unsettle func(quote string, last *billing.Record, at time.Time) error, timeout time.Duration, log *slog.Logger) *Keeper {
-	k := &Keeper{book: b, unsettle: unsettle, timeout: timeout, log: log, stop: make(chan struct{})}
+// KeeperOptions are what a Keeper needs. Look may be nil.
+type KeeperOptions struct {
+	// Unsettle makes a request's event and puts it into the book.
+	Unsettle func(quote string, last *billing.Record, at time.Time) error
+	// Look is called before anything is given up: it settles what is written down
+	// elsewhere.
+	Look    func()
+	Timeout time.Duration // nothing was heard of a request for so long
+	Log     *slog.Logger
+}
+
+// Keep starts a Keeper.
+func Keep(b *Book, o KeeperOptions) *Keeper {
+	k := &Keeper{book: b, opt: o, log: o.Log, stop: make(chan struct{})}
 	k.wg.Go(k.work)
 	return k
 }
 
 func (k *Keeper) work() {
-	tick := time.NewTicker(max(k.timeout/keeperLooks, time.Millisecond))
+	tick := time.NewTicker(max(k.opt.Timeout/keeperLooks, time.Millisecond))
 	defer tick.Stop()
 	last := k.book.opt.now()
 	for {
@@ -51,25 +61,30 @@ func (k *Keeper) work() {
 // this process was stopped: it was deaf, and nobody silent.
 func (k *Keeper) look(last time.Time) time.Time {
 	now := k.book.opt.now()
-	if now.Sub(last) > k.timeout/2 {
+	if now.Sub(last) > k.opt.Timeout/2 {
 		k.log.Warn("admission log: this process stood still; open requests are given time anew", "for", now.Sub(last))
 		k.book.Renew()
 		return now
 	}
-	k.EndSilent(k.timeout)
+	k.EndSilent(k.opt.Timeout)
 	return now
 }
 
 // EndSilent ends every open request of which nothing was heard for so long. 0 is
 // all of them: for when it is known that nothing will be heard any more.
 func (k *Keeper) EndSilent(long time.Duration) {
-	for {
+	for looked := k.opt.Look == nil; ; {
 		silent, err := k.book.Silent(long, keeperBatch)
 		if err != nil {
 			k.log.Error("admission log", "error", err)
 		}
+		if len(silent) > 0 && !looked {
+			k.opt.Look()
+			looked = true
+			continue
+		}
 		for _, r := range silent {
-			if err := k.unsettle(r.Quote, r.Last, time.Now()); err != nil {
+			if err := k.opt.Unsettle(r.Quote, r.Last, time.Now()); err != nil {
 				// It has been logged. Trying again would end in the same way.
 				k.log.Error("admission log: an admitted request has no event", "request_id", r.ID, "error", err, "quote", r.Quote)
 				k.book.Abandon(r.ID)

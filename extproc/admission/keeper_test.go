@@ -13,7 +13,7 @@ import (
 func keeper(t *testing.T, b *Book, fail error) (k *Keeper, ended *[]string, log *logger) {
 	t.Helper()
 	ended, log = new([]string), new(logger)
-	k = Keep(b, func(quote string, _ *billing.Record, _ time.Time) error {
+	k = Keep(b, KeeperOptions{Timeout: time.Hour, Log: log.slog(), Unsettle: func(quote string, _ *billing.Record, _ time.Time) error {
 		id := quote[len("quote of "):]
 		*ended = append(*ended, id)
 		if fail != nil {
@@ -21,7 +21,7 @@ func keeper(t *testing.T, b *Book, fail error) (k *Keeper, ended *[]string, log 
 		}
 		_, err := b.Finish(id, billing.Unsettled, []byte("event of "+id))
 		return err
-	}, time.Hour, log.slog())
+	}})
 	t.Cleanup(k.Close)
 	return k, ended, log
 }

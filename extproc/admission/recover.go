@@ -34,7 +34,7 @@ func Open(o Options) (*Book, error) {
 	}
 	b := &Book{
 		opt: o, store: store{dir: o.Dir, limit: o.segment, open: o.open},
-		byID: make(map[string]*entry), done: billing.NewWindow(billing.DefaultWindow),
+		byID: make(map[string]*entry), done: billing.NewWindow(billing.DefaultWindow), voided: billing.NewWindow(voidWindow),
 		some: make(chan struct{}, 1), tidy: make(chan struct{}, 1), stop: make(chan struct{}),
 	}
 	for i := range b.lists {

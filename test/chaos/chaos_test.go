@@ -291,10 +291,3 @@ func kill(t *testing.T, pid int) {
 		t.Fatal(err)
 	}
 }
-
-func union(a, b map[string]bool) map[string]bool {
-	for id := range b {
-		a[id] = true
-	}
-	return a
-}

@@ -65,10 +65,19 @@ func TestStalled(t *testing.T) {
 	h := p.hold()
 	l.Stall(t)
 	defer l.Signal(t, syscall.SIGCONT)
+	// BILL-1: a request that Envoy refused has no event, though shunt finds it waiting
+	// when it is back.
+	routed := func(path, more string) func(t *testing.T) answer {
+		return func(t *testing.T) answer {
+			a := post(t, l.URL+path, other.body(more))
+			l.calls.note(a)
+			return a
+		}
+	}
 	for name, ask := range map[string]func(t *testing.T) answer{
-		"SEC-5 routed":    func(t *testing.T) answer { return post(t, l.URL+chatPath, other.body("")) },
-		"SEC-5 streamed":  func(t *testing.T) answer { return post(t, l.URL+chatPath, other.body(stream)) },
-		"SEC-5 responses": func(t *testing.T) answer { return post(t, l.URL+"/v1/responses", other.body("")) },
+		"SEC-5 routed":    routed(chatPath, ""),
+		"SEC-5 streamed":  routed(chatPath, stream),
+		"SEC-5 responses": routed("/v1/responses", ""),
 		"SEC-5 models":    func(t *testing.T) answer { return get(t, l.URL+"/v1/models") },
 		"SEC-5 providers": func(t *testing.T) answer { return get(t, l.URL+"/api/models/m0/providers") },
 	} {
