@@ -16,13 +16,13 @@ import (
 func billingCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "billing",
-		Short: "follow, verify, add up and explain billing events",
+		Short: "follow, verify, add up and explain billing events, and redrive those that a sink did not take",
 		Args:  cobra.NoArgs,
 		RunE: func(*cobra.Command, []string) error {
-			return errors.New("billing: name one of tail, verify, export, explain")
+			return errors.New("billing: name one of tail, verify, export, explain, dead-letters")
 		},
 	}
-	cmd.AddCommand(tailCommand(), verifyCommand(), exportCommand(), explainEventCommand())
+	cmd.AddCommand(tailCommand(), verifyCommand(), exportCommand(), explainEventCommand(), deadCommand())
 	return cmd
 }
 

@@ -34,9 +34,10 @@ func placeOf(c *catalog.Catalog) place {
 	return place{run: run}
 }
 
-func (p place) grpc() string  { return filepath.Join(p.run, "shunt.sock") }
-func (p place) api() string   { return filepath.Join(p.run, "api.sock") }
-func (p place) envoy() string { return filepath.Join(p.run, "envoy") }
+func (p place) grpc() string    { return filepath.Join(p.run, "shunt.sock") }
+func (p place) api() string     { return filepath.Join(p.run, "api.sock") }
+func (p place) control() string { return filepath.Join(p.run, "control.sock") }
+func (p place) envoy() string   { return filepath.Join(p.run, "envoy") }
 
 // makeDirs makes the directories, or says what is wrong with one that is there.
 func makeDirs(dirs ...string) error {

@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"github.com/nats-io/nats-server/v2/server"
+	"golang.org/x/sys/unix"
 
 	"github.com/shunt-gateway/shunt/test/harness"
 )
@@ -54,63 +55,87 @@ func ballast(t *testing.T, dir string) (remove func()) {
 	}
 }
 
+// noRoom fills the disk under a running shunt: each of its writes to a file fails,
+// with EFBIG where a full disk says ENOSPC. It needs no privilege.
+func noRoom(t *testing.T, s *harness.Shunt) (free func()) {
+	t.Helper()
+	var was unix.Rlimit
+	limit := func(to unix.Rlimit) {
+		t.Helper()
+		if err := unix.Prlimit(s.Cmd.Process.Pid, unix.RLIMIT_FSIZE, &to, &was); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := unix.Prlimit(s.Cmd.Process.Pid, unix.RLIMIT_FSIZE, nil, &was); err != nil {
+		t.Fatal(err)
+	}
+	before := was
+	limit(unix.Rlimit{Cur: 0, Max: was.Max})
+	return func() { limit(before) }
+}
+
 // The disk fills up under requests: new ones are refused, those that were admitted
 // are billed when there is room again, or after a crash by the next shunt.
 func TestDiskFull(t *testing.T) {
-	for _, crash := range []string{"room again", "killed while full"} {
-		t.Run(crash, func(t *testing.T) {
-			disk, err := smallDisk(t, 64<<20)
-			if err != nil {
-				t.Logf("no disk of our own: %v; the admission log's own tests have a full one", err)
-				return
-			}
-			p, dir := newProvider(t), t.TempDir()
-			config := p.config(quick, "data_dir: "+filepath.Join(disk, "data"))
-			s := start(t, dir, config)
-			st := begin(t, s)
-			first, _ := chat(s, body)
-			s.Event(t, first)
-			remove := ballast(t, disk)
-			want := map[string]bool{first: true, st.id: true}
-			harness.Eventually(t, "requests are refused", func() error {
-				id, status := chat(s, body)
-				switch status {
-				case 503:
-					return nil
-				case 200:
-					want[id] = true
-				}
-				return fmt.Errorf("status %d", status)
-			})
-			close(p.gate) // the stream ends while nothing can be written
-			if text, err := st.rest(); err != nil || !strings.Contains(text, "[DONE]") {
-				t.Errorf("the client's stream: %q, %v", text, err)
-			}
-			if crash != "room again" {
-				s.Kill()
-			}
-			remove()
-			if crash != "room again" {
-				s = start(t, dir, config)
-			}
-			harness.Eventually(t, "requests are admitted", func() error {
-				id, status := chat(s, body)
-				if status != 200 {
-					return fmt.Errorf("status %d", status)
-				}
-				want[id] = true
-				return nil
-			})
-			all := settled(t, filepath.Join(dir, "events.jsonl"), want)
-			if crash == "room again" {
-				check(t, all, "completed")
-			} else {
-				check(t, all, "completed", "unsettled")
-			}
-			if len(all) != len(want) {
-				t.Errorf("%d events for %d admitted requests", len(all), len(want))
-			}
-		})
+	t.Run("room again", func(t *testing.T) { diskFull(t, t.TempDir(), noRoom, false) })
+	t.Run("killed while full", func(t *testing.T) { diskFull(t, t.TempDir(), noRoom, true) })
+	t.Run("room again, a disk of its own", func(t *testing.T) {
+		disk, err := smallDisk(t, 64<<20)
+		if err != nil {
+			t.Logf("no disk of our own: %v", err)
+			return
+		}
+		diskFull(t, disk, func(t *testing.T, _ *harness.Shunt) func() { return ballast(t, disk) }, false)
+	})
+}
+
+// diskFull fills the disk with data_dir on it.
+func diskFull(t *testing.T, disk string, fill func(*testing.T, *harness.Shunt) (free func()), crash bool) {
+	p, dir := newProvider(t), t.TempDir()
+	config := p.config(quick, "data_dir: "+filepath.Join(disk, "data"))
+	s := start(t, dir, config)
+	st := begin(t, s)
+	first, _ := chat(s, body)
+	s.Event(t, first)
+	free := fill(t, s)
+	want := map[string]bool{first: true, st.id: true}
+	harness.Eventually(t, "requests are refused", func() error {
+		id, status := chat(s, body)
+		switch status {
+		case 503:
+			return nil
+		case 200:
+			want[id] = true
+		}
+		return fmt.Errorf("status %d", status)
+	})
+	wantMetric(t, s, "shunt_billing_disk_errors_total", func(v float64) bool { return v >= 1 })
+	close(p.gate) // the stream ends while nothing can be written
+	if text, err := st.rest(); err != nil || !strings.Contains(text, "[DONE]") {
+		t.Errorf("the client's stream: %q, %v", text, err)
+	}
+	if crash {
+		s.Kill()
+		s = start(t, dir, config)
+	} else {
+		free()
+	}
+	harness.Eventually(t, "requests are admitted", func() error {
+		id, status := chat(s, body)
+		if status != 200 {
+			return fmt.Errorf("status %d", status)
+		}
+		want[id] = true
+		return nil
+	})
+	all := settled(t, filepath.Join(dir, "events.jsonl"), want)
+	if crash {
+		check(t, all, "completed", "unsettled")
+	} else {
+		check(t, all, "completed")
+	}
+	if len(all) != len(want) {
+		t.Errorf("%d events for %d admitted requests", len(all), len(want))
 	}
 }
 

@@ -14,8 +14,8 @@ import (
 func WriteStory(w io.Writer, e *Event) error {
 	var b strings.Builder
 	d := &e.Data
-	fmt.Fprintf(&b, "request %s\n", clean(e.ID))
-	caller := clean(e.Subject)
+	fmt.Fprintf(&b, "request %s\n", Clean(e.ID))
+	caller := Clean(e.Subject)
 	if caller == "" {
 		caller = "nobody known"
 	}
@@ -24,13 +24,13 @@ func WriteStory(w io.Writer, e *Event) error {
 		stream = ", streamed"
 	}
 	fmt.Fprintf(&b, "  %s to %s, %s%s, admitted by %s for %s\n",
-		d.StartedAt.UTC().Format(time.RFC3339Nano), d.EndedAt.UTC().Format(time.RFC3339Nano), clean(d.API), stream, clean(e.Source), caller)
+		d.StartedAt.UTC().Format(time.RFC3339Nano), d.EndedAt.UTC().Format(time.RFC3339Nano), Clean(d.API), stream, Clean(e.Source), caller)
 	fmt.Fprintf(&b, "  asked for %s; %s\n", orNone(d.RequestedModel), served(d))
-	fmt.Fprintf(&b, "  %s%s\n\n", clean(d.Status), whyNote(d))
+	fmt.Fprintf(&b, "  %s%s\n\n", Clean(d.Status), whyNote(d))
 	writePrice(&b, d)
 	writeChain(&b, d)
 	writeLeftOut(&b, d)
-	fmt.Fprintf(&b, "configuration %s\n", clean(d.Decision.Catalog))
+	fmt.Fprintf(&b, "configuration %s\n", Clean(d.Decision.Catalog))
 	for _, p := range Check(e) {
 		fmt.Fprintf(&b, "WRONG: %s\n", p)
 	}
@@ -42,12 +42,12 @@ func orNone(s *string) string {
 	if s == nil {
 		return "-"
 	}
-	return clean(*s)
+	return Clean(*s)
 }
 
-// clean keeps a text, some of which clients write, from moving the cursor or
+// Clean keeps a text, some of which clients write, from moving the cursor or
 // beginning a line of its own.
-func clean(s string) string {
+func Clean(s string) string {
 	return strings.Map(func(r rune) rune {
 		if unicode.IsPrint(r) {
 			return r
@@ -67,10 +67,10 @@ func WriteLine(w io.Writer, e *Event) error {
 	}
 	note, _ := d.note()
 	if note != "" {
-		note = " (" + clean(note) + ")"
+		note = " (" + Clean(note) + ")"
 	}
-	_, err := fmt.Fprintf(w, "%s %-9s %s by %s: %s in, %s out, %s %s%s  %s\n", e.Time.UTC().Format(time.DateTime), clean(d.Status),
-		orNone(d.Model), orNone(d.Provider), tokens(d.Usage.Prompt), tokens(d.Usage.Completion), orNone(d.Amount), clean(d.Currency), note, clean(e.ID))
+	_, err := fmt.Fprintf(w, "%s %-9s %s by %s: %s in, %s out, %s %s%s  %s\n", e.Time.UTC().Format(time.DateTime), Clean(d.Status),
+		orNone(d.Model), orNone(d.Provider), tokens(d.Usage.Prompt), tokens(d.Usage.Completion), orNone(d.Amount), Clean(d.Currency), note, Clean(e.ID))
 	return err
 }
 
@@ -124,9 +124,9 @@ func writePrice(b *strings.Builder, d *Data) {
 		list = *d.ListAmount
 	}
 	if d.Mode == "subscription" {
-		fmt.Fprintf(b, "  list amount %s %s, included in the caller's subscription\n", clean(list), clean(d.Currency))
+		fmt.Fprintf(b, "  list amount %s %s, included in the caller's subscription\n", Clean(list), Clean(d.Currency))
 	}
-	fmt.Fprintf(b, "  amount %s %s\n\n", orNone(d.Amount), clean(d.Currency))
+	fmt.Fprintf(b, "  amount %s %s\n\n", orNone(d.Amount), Clean(d.Currency))
 }
 
 // writeSum writes the sum that gives the list amount.
@@ -156,7 +156,7 @@ func writeSum(b *strings.Builder, d *Data) {
 	if f.markup.Sign() != 0 {
 		fmt.Fprintf(b, "  + %s of that (markup)\n", d.Price.Markup)
 	}
-	fmt.Fprintf(b, "  usage is %s; the sum is %s\n", clean(d.Usage.Source), Decimal(round(f.exact())))
+	fmt.Fprintf(b, "  usage is %s; the sum is %s\n", Clean(d.Usage.Source), Decimal(round(f.exact())))
 }
 
 func writeChain(b *strings.Builder, d *Data) {
@@ -171,7 +171,7 @@ func writeChain(b *strings.Builder, d *Data) {
 		}
 		price := "price unknown"
 		if p := l.Price; p != nil {
-			price = clean(fmt.Sprintf("%s in, %s out, markup %s", p.Prompt, p.Completion, p.Markup))
+			price = Clean(fmt.Sprintf("%s in, %s out, markup %s", p.Prompt, p.Completion, p.Markup))
 		}
 		became := "not tried"
 		if i < len(d.Attempts) {
@@ -200,7 +200,7 @@ func writeLeftOut(b *strings.Builder, d *Data) {
 	for _, l := range d.Decision.LeftOut {
 		of := ""
 		if l.Model != "" {
-			of = " for " + clean(l.Model)
+			of = " for " + Clean(l.Model)
 		}
 		_, _ = fmt.Fprintf(table, "  %s%s\t%s\n", orNone(l.Provider), of, orNone(l.Reason))
 	}
