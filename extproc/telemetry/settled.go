@@ -64,7 +64,8 @@ func (t *Telemetry) Settled(q *billing.Quote, r *billing.Record, d *billing.Data
 	if len(d.Attempts) > 1 {
 		several = 1
 	}
-	s.requests.Add(ctx, 1, s.labels.counted[q.API][status][several].add...)
+	// Last: who has seen it counted finds the rest.
+	defer s.requests.Add(ctx, 1, s.labels.counted[q.API][status][several].add...)
 	if r == nil || d.Status == billing.Unsettled {
 		return
 	}

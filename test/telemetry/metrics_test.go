@@ -35,25 +35,27 @@ func (s *site) traffic(t *testing.T) {
 	if a := s.send(t, chatPath, chat("m", "")); a.provider() != "beta" {
 		t.Fatalf("no failover: %d %v", a.status, a.header)
 	}
-	harness.Eventually(t, "everything is settled", func() error {
-		m, err := s.scrape()
-		if err != nil {
-			return err
-		}
-		return errors.Join(m.want(8, "shunt_billed_total"), m.want(8, "shunt_requests_total"), m.want(1, "shunt_cooldowns_total"),
-			m.want(8, "shunt_sink_delivered_total"), m.want(1, "shunt_offers", "provider", "alpha", "phase", "cooling"))
-	})
 }
 
-// Every metric does what its name says.
-func TestFigures(t *testing.T) {
+func TestMetrics(t *testing.T) {
 	t.Parallel()
 	s := startSite(t, "")
 	s.traffic(t)
-	m, err := s.scrape()
-	if err != nil {
-		t.Fatal(err)
-	}
+	var m *metrics
+	harness.Eventually(t, "every metric does what its name says", func() (err error) {
+		if m, err = s.scrape(); err != nil {
+			return err
+		}
+		return figures(m)
+	})
+	t.Run("secrets", func(t *testing.T) { noSecrets(t, m) })
+	t.Run("documented", func(t *testing.T) { isDocumented(t, m) })
+	t.Run("hostile names", func(t *testing.T) { hostileNames(t, s, m) })
+}
+
+// figures are what the traffic comes to.
+func figures(m *metrics) error {
+	var errs []error
 	for _, c := range []struct {
 		want   float64
 		name   string
@@ -93,9 +95,13 @@ func TestFigures(t *testing.T) {
 		{8, "shunt_sink_delivered_total", []string{"kind", "file", "sink", "events.jsonl"}},
 	} {
 		if got := m.value(c.name, c.labels...); got != c.want {
-			t.Errorf("%s%v is %v, want %v", c.name, c.labels, got, c.want)
+			errs = append(errs, fmt.Errorf("%s%v is %v, want %v", c.name, c.labels, got, c.want))
 		}
 	}
+	return errors.Join(errs...)
+}
+
+func noSecrets(t *testing.T, m *metrics) {
 	for _, secret := range []string{"hunter2", prompt, "unknown-model", "nobody"} {
 		if strings.Contains(m.text, secret) {
 			t.Errorf("/metrics shows %q", secret)
@@ -143,17 +149,10 @@ func documented(t *testing.T) map[string]row {
 	return rows
 }
 
-// Every metric is documented with its type and labels, and no other is. What deploy
-// uses is held against the same table, in test/promql.
-func TestDocumented(t *testing.T) {
-	t.Parallel()
-	s := startSite(t, "")
-	s.traffic(t)
+// isDocumented: every metric is documented with its type and labels, and no other is.
+// What deploy uses is held against the same table, in test/promql.
+func isDocumented(t *testing.T, m *metrics) {
 	rows := documented(t)
-	m, err := s.scrape()
-	if err != nil {
-		t.Fatal(err)
-	}
 	for name, f := range m.families {
 		r, ok := rows[name]
 		if !ok && (strings.HasPrefix(name, "go_") || strings.HasPrefix(name, "process_")) {
@@ -172,23 +171,16 @@ func TestDocumented(t *testing.T) {
 	}
 }
 
-// Names that clients make up are nobody's labels: however many there are, no series
-// comes of them.
-func TestHostileNames(t *testing.T) {
-	t.Parallel()
-	s := startSite(t, "")
-	s.traffic(t)
-	before, err := s.scrape()
-	if err != nil {
-		t.Fatal(err)
-	}
+// hostileNames: names that clients make up are nobody's labels. However many there
+// are, no series comes of them.
+func hostileNames(t *testing.T, s *site, before *metrics) {
 	const n = 200 // extproc/telemetry tries 10,000 of each
 	for i := range n {
 		s.send(t, chatPath, chat(fmt.Sprintf("m-%d-hunter2", i), ""))
 		s.send(t, chatPath, chat("m", fmt.Sprintf(`,"provider":"p-%d-hunter2"`, i)))
 	}
 	var after *metrics
-	harness.Eventually(t, "the refusals are counted", func() error {
+	harness.Eventually(t, "the refusals are counted", func() (err error) {
 		if after, err = s.scrape(); err != nil {
 			return err
 		}
