@@ -80,7 +80,7 @@ func (a *app) tellDeltas(ctx context.Context, conn *nats.Conn, subject string) {
 			return
 		case <-tick.C:
 			a.vitals.mu.Lock()
-			delta := a.vitals.table.AppendDelta(nil, shareBytes)
+			delta := a.vitals.table.AppendDelta(nil, shareBytes, time.Now())
 			a.vitals.mu.Unlock()
 			if len(delta) > 0 && conn.IsConnected() {
 				_ = conn.Publish(subject, delta)
@@ -94,7 +94,7 @@ func (a *app) tellAll(conn *nats.Conn, to string) {
 	for next := 0; next >= 0; {
 		var state []byte
 		a.vitals.mu.Lock()
-		state, next = a.vitals.table.AppendState(nil, next, shareBytes)
+		state, next = a.vitals.table.AppendState(nil, next, shareBytes, time.Now())
 		a.vitals.mu.Unlock()
 		if err := conn.Publish(to, state); err != nil {
 			return

@@ -73,7 +73,7 @@ func BenchmarkMerge(b *testing.B) {
 	l := busy(b, 10_000)
 	size := 0
 	for b.Loop() {
-		m, _ := l.AppendState(nil, 0, 1<<30)
+		m, _ := l.AppendState(nil, 0, 1<<30, l.now)
 		size = len(m)
 		if err := New(l.cat, l.cat.Routing.Health, 2).Merge(m, l.now); err != nil {
 			b.Fatal(err)

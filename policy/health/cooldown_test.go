@@ -307,13 +307,13 @@ func TestDeadlinesOnlyExtend(t *testing.T) {
 			k := rapid.IntRange(0, 1).Draw(t, "table")
 			switch rapid.IntRange(0, 20).Draw(t, "step") {
 			case 0:
-				if m := tables[1-k].AppendDelta(nil, 1<<20); m != nil {
+				if m := tables[1-k].AppendDelta(nil, 1<<20, now); m != nil {
 					if err := tables[k].Merge(m, now); err != nil {
 						t.Fatal(err)
 					}
 				}
 			case 1:
-				m, _ := tables[1-k].AppendState(nil, 0, 1<<20)
+				m, _ := tables[1-k].AppendState(nil, 0, 1<<20, now)
 				if err := tables[k].Merge(m, now); err != nil {
 					t.Fatal(err)
 				}

@@ -124,12 +124,12 @@ func TestMinSamplesOfSeveral(t *testing.T) {
 			other.Apply(&ev, here.now)
 		}
 		equal(t, "ttft of too few", here.of(0).TTFT, 0)
-		mustMerge(t, here.Table, here.now, other.AppendDelta(nil, 1<<20))
+		mustMerge(t, here.Table, here.now, other.AppendDelta(nil, 1<<20, here.now))
 	}
 	near(t, "ttft of 100", here.of(0).TTFT.Seconds(), 0.3, MaxError)
 
 	fresh := &lab{Table: New(here.cat, here.cat.Routing.Health, 9), now: here.now.Add(6 * mnt), seen: make([]Figures, 1)}
-	m, _ := here.AppendState(nil, 0, 1<<20)
+	m, _ := here.AppendState(nil, 0, 1<<20, fresh.now)
 	mustMerge(t, fresh.Table, fresh.now, m)
 	near(t, "ttft at a newcomer, a window later", fresh.of(0).TTFT.Seconds(), 0.3, MaxError)
 }

@@ -18,7 +18,7 @@ import (
 // the same instance and offer the newer counts, so messages may come in any order,
 // twice, or not at all, by any way: the last that arrives makes up for all before.
 //
-//	"sh2", length of a slot in ms
+//	"sh2", length of a slot in ms, the sender's time in ms since 1970
 //	records, each: instance (8 bytes), offer (8 bytes), version, length, the record
 //
 // Numbers without a size are uvarints; those with one are little-endian.
@@ -44,8 +44,9 @@ func keyOf(o *catalog.Offer) uint64 {
 	return h.Sum64()
 }
 
-func (t *Table) header(b []byte) []byte {
-	return binary.AppendUvarint(append(b, magic...), millis(t.cfg.slot))
+func (t *Table) header(b []byte, now time.Time) []byte {
+	b = binary.AppendUvarint(append(b, magic...), millis(t.cfg.slot))
+	return binary.AppendUvarint(b, millis(now.UnixNano()))
 }
 
 func appendEntry(b []byte, instance, key, version uint64, record []byte) []byte {
@@ -59,12 +60,12 @@ func appendEntry(b []byte, instance, key, version uint64, record []byte) []byte 
 // AppendDelta appends a message with what changed here since the last one, and
 // returns b as it was if nothing did. It stops once the message has limit bytes, but
 // not before the first record; the rest comes with the next.
-func (t *Table) AppendDelta(b []byte, limit int) []byte {
+func (t *Table) AppendDelta(b []byte, limit int, now time.Time) []byte {
 	if len(t.unsent) == 0 {
 		return b
 	}
 	start := len(b)
-	b = t.header(b)
+	b = t.header(b, now)
 	sent := 0
 	var record []byte
 	for _, i := range t.unsent {
@@ -85,9 +86,9 @@ func (t *Table) AppendDelta(b []byte, limit int) []byte {
 // what other instances told included: what a new instance starts from. It stops
 // once the message has limit bytes, likewise. next is where the next message begins, -1: that
 // was all.
-func (t *Table) AppendState(b []byte, from, limit int) (_ []byte, next int) {
+func (t *Table) AppendState(b []byte, from, limit int, now time.Time) (_ []byte, next int) {
 	start := len(b)
-	b = t.header(b)
+	b = t.header(b, now)
 	var record []byte
 	for i := from; i < len(t.offers); i++ {
 		if i > from && len(b)-start >= limit {
@@ -116,6 +117,7 @@ func (t *Table) Merge(message []byte, now time.Time) error {
 		return fmt.Errorf("merge: its window is %v, this one's %v: %w",
 			slots*time.Duration(ms)*time.Millisecond, t.cfg.Window, ErrWindow)
 	}
+	skew := skewOf(int64(r.uint(farFuture))*int64(time.Millisecond), now.UnixNano())
 	body := r
 	for len(r.b) > 0 {
 		e := r.entry()
@@ -127,7 +129,7 @@ func (t *Table) Merge(message []byte, now time.Time) error {
 		return fmt.Errorf("merge %d bytes: %w", len(message), ErrMessage)
 	}
 	for len(body.b) > 0 {
-		t.merge(body.entry(), now.UnixNano())
+		t.merge(body.entry(), skew, now.UnixNano())
 	}
 	return nil
 }
@@ -147,32 +149,43 @@ func (r *reader) entry() (e entry) {
 
 // merge keeps e if it is news. What is out of date is none: so states that are merged
 // come to the same, whichever is merged into which.
-func (t *Table) merge(e entry, now int64) {
+func (t *Table) merge(e entry, skew, now int64) {
 	i, ok := t.byKey[e.key]
-	if !ok || e.instance == t.instance || e.over(t.cfg.epoch(now), now) {
+	if !ok || e.instance == t.instance {
+		return
+	}
+	if e.skew = skew; skew != 0 {
+		e.record = shifted(e.record, skew, t.cfg.slot)
+	}
+	if e.over(t.cfg.epoch(now), now) {
 		return
 	}
 	o := &t.offers[i]
 	at, found := slices.BinarySearchFunc(o.remote, e.instance, func(r remote, instance uint64) int {
 		return cmp.Compare(r.instance, instance)
 	})
-	switch {
-	case found:
-		// One version has one record, unless somebody lies; then all choose the same.
-		old := &o.remote[at]
-		if c := cmp.Compare(e.version, old.version); c < 0 || c == 0 && bytes.Compare(e.record, old.record) <= 0 {
-			return
-		}
-		e.record = bytes.Clone(e.record)
-		*old = e.remote
-	case len(o.remote) >= maxInstances:
+	if !found && len(o.remote) >= maxInstances {
 		return
-	default:
-		e.record = bytes.Clone(e.record)
-		o.remote = slices.Insert(o.remote, at, e.remote)
 	}
 	t.heed(i, e.record, now)
+	switch {
+	case !found:
+		e.record = bytes.Clone(e.record)
+		o.remote = slices.Insert(o.remote, at, e.remote)
+	case e.newer(&o.remote[at]):
+		e.record = bytes.Clone(e.record)
+		o.remote[at] = e.remote
+	default:
+		return
+	}
 	t.touch(i)
+}
+
+// newer: of one version there is one record, as the clocks of those who sent it on have
+// it. Of these the one counts that was the least late; of what only somebody who lies
+// sends, the same everywhere.
+func (r *remote) newer(than *remote) bool {
+	return cmp.Or(cmp.Compare(r.version, than.version), cmp.Compare(r.skew, than.skew), bytes.Compare(r.record, than.record)) > 0
 }
 
 // heed takes over the deadline of another instance, and what kind of answers it saw.
@@ -180,12 +193,13 @@ func (t *Table) heed(i int32, record []byte, now int64) {
 	o, epoch := &t.offers[i], t.cfg.epoch(now)
 	m := &t.models[o.model]
 	till, _ := visit(record, visitor{sample: func(kind int, e uint32, _ int, _ uint32) {
-		if kind == streamed && epoch-e < epoch-m.streamed {
-			t.sawStream(m, e)
+		if ago := age(epoch, e); kind == streamed && ago < epoch-m.streamed {
+			t.sawStream(m, epoch-ago)
 		}
 	}})
-	if till <= now+int64(t.cfg.MaxCooldown) { // its clock may be wrong, or its configuration
+	if till <= now+int64(t.cfg.MaxCooldown) && till > o.coolTill { // its clock may be wrong, or its configuration
 		o.extend(till)
+		t.touch(i)
 	}
 }
 

@@ -49,19 +49,22 @@ func TestMergeCommutes(t *testing.T) {
 		now := noon
 		var messages [][]byte
 		others := make([]*Table, 3)
+		skews := make([]time.Duration, 3) // of their clocks
 		for i := range others {
 			others[i] = New(cat, cat.Routing.Health, uint64(i)+10)
+			skews[i] = rapid.SampledFrom([]time.Duration{0, 0, mnt, -mnt}).Draw(t, "skew")
 		}
 		for range rapid.IntRange(1, 60).Draw(t, "steps") {
 			now = now.Add(time.Duration(rapid.SampledFrom([]int{0, 1, 700, 40_000}).Draw(t, "pause")) * ms)
-			from := others[rapid.IntRange(0, len(others)-1).Draw(t, "instance")]
+			k := rapid.IntRange(0, len(others)-1).Draw(t, "instance")
+			from, now := others[k], now.Add(skews[k])
 			switch rapid.IntRange(0, 9).Draw(t, "step") {
 			case 0:
-				if m := from.AppendDelta(nil, 1<<20); m != nil {
+				if m := from.AppendDelta(nil, 1<<20, now); m != nil {
 					messages = append(messages, m)
 				}
 			case 1:
-				m, _ := from.AppendState(nil, 0, 1<<20)
+				m, _ := from.AppendState(nil, 0, 1<<20, now)
 				messages = append(messages, m)
 			case 2:
 				if len(messages) > 0 {
@@ -95,6 +98,41 @@ func TestMergeCommutes(t *testing.T) {
 	})
 }
 
+// TestMergeAssociates: it is the same whether one learns from two, or from one of them
+// who has learned from the other.
+func TestMergeAssociates(t *testing.T) {
+	const offers = 4
+	cat := market(t, 2, 2)
+	rapid.Check(t, func(t *rapid.T) {
+		now := noon
+		var state [3][]byte
+		all := func(of *Table) []byte {
+			m, _ := of.AppendState(nil, 0, 1<<20, now)
+			return m
+		}
+		tables := make([]*Table, 3)
+		for i := range tables {
+			tables[i] = New(cat, cat.Routing.Health, uint64(i)+10)
+		}
+		for range rapid.IntRange(0, 40).Draw(t, "steps") {
+			now = now.Add(time.Duration(rapid.SampledFrom([]int{0, 1, 700, 40_000}).Draw(t, "pause")) * ms)
+			ev := drawEvent(t, offers)
+			tables[rapid.IntRange(0, 2).Draw(t, "instance")].Apply(&ev, now)
+		}
+		for i := range tables {
+			state[i] = all(tables[i])
+		}
+		left, right := New(cat, cat.Routing.Health, 1), New(cat, cat.Routing.Health, 1)
+		mustMerge(t, tables[0], now, state[1])
+		mustMerge(t, left, now, all(tables[0]), state[2])
+		mustMerge(t, tables[1], now, state[2])
+		mustMerge(t, right, now, state[0], all(tables[1]))
+		if !reflect.DeepEqual(known(left, now), known(right, now)) {
+			t.Fatalf("two ways come to\n%+v\n%+v", known(left, now), known(right, now))
+		}
+	})
+}
+
 // Samples of several instances are as good as samples of one.
 func TestMergedSamplesAdd(t *testing.T) {
 	cat := market(t, 1, 2)
@@ -108,7 +146,7 @@ func TestMergedSamplesAdd(t *testing.T) {
 		one.Apply(&ev, noon)
 		tables[i%3].Apply(&ev, noon)
 	}
-	mustMerge(t, tables[0], noon, tables[1].AppendDelta(nil, 1<<20), tables[2].AppendDelta(nil, 1<<20))
+	mustMerge(t, tables[0], noon, tables[1].AppendDelta(nil, 1<<20, noon), tables[2].AppendDelta(nil, 1<<20, noon))
 	for i := range 2 {
 		a, b := one.figures(i, noon.UnixNano()), tables[0].figures(i, noon.UnixNano())
 		if a != b {
@@ -127,11 +165,11 @@ func TestNewInstance(t *testing.T) {
 		far.Apply(&ev, old.now)
 	}
 	old.apply(Event{Offer: 2, Outcome: Status, Status: 429, RetryAfter: mnt})
-	mustMerge(t, old.Table, old.now, far.AppendDelta(nil, 1<<20))
+	mustMerge(t, old.Table, old.now, far.AppendDelta(nil, 1<<20, old.now))
 
 	fresh := &lab{Table: New(old.cat, old.cat.Routing.Health, 3), now: old.now, seen: make([]Figures, 6)}
 	for next, m := 0, []byte(nil); next >= 0; {
-		m, next = old.AppendState(nil, next, 1) // as small as can be
+		m, next = old.AppendState(nil, next, 1, old.now) // as small as can be
 		mustMerge(t, fresh.Table, old.now, m)
 	}
 	for i := range 6 {
@@ -150,7 +188,7 @@ func TestUnreachableIsNotShared(t *testing.T) {
 	l.lasting(5, at(unreachable[0], 0)).lasting(5, status(1, 500))
 	equal(t, "phase", l.phase(0), Cooling)
 	other := New(l.cat, l.cat.Routing.Health, 2)
-	m, _ := l.AppendState(nil, 0, 1<<20)
+	m, _ := l.AppendState(nil, 0, 1<<20, l.now)
 	mustMerge(t, other, l.now, m)
 	equal(t, "not reached", other.Stats(0, l.now).Phase, Usable)
 	equal(t, "500s", other.Stats(1, l.now).Phase, Cooling)
@@ -164,7 +202,7 @@ func TestDeltaLimit(t *testing.T) {
 	}
 	other := &lab{Table: New(l.cat, l.cat.Routing.Health, 2), now: l.now, seen: make([]Figures, 100)}
 	n := 0
-	for m := l.AppendDelta(nil, 500); m != nil; m = l.AppendDelta(nil, 500) {
+	for m := l.AppendDelta(nil, 500, l.now); m != nil; m = l.AppendDelta(nil, 500, l.now) {
 		if n++; len(m) > 1000 {
 			t.Errorf("%d bytes", len(m))
 		}
@@ -188,7 +226,7 @@ func TestNewerCounts(t *testing.T) {
 			ev := ok(0, first)
 			from.Apply(&ev, noon)
 		}
-		messages[i] = from.AppendDelta(nil, 1<<20)
+		messages[i] = from.AppendDelta(nil, 1<<20, noon)
 	}
 	for _, order := range [][]int{{0, 1}, {1, 0}} {
 		here := New(cat, cat.Routing.Health, 1)
@@ -205,7 +243,7 @@ func TestNewerCounts(t *testing.T) {
 func TestRecordsAreForgotten(t *testing.T) {
 	l := newLab(t, 1, 1)
 	l.times(20, ok(0, 300*ms))
-	m, _ := l.AppendState(nil, 0, 1<<20)
+	m, _ := l.AppendState(nil, 0, 1<<20, l.now)
 	other := &lab{Table: New(l.cat, l.cat.Routing.Health, 2), now: l.now, seen: make([]Figures, 1)}
 	mustMerge(t, other.Table, l.now, m)
 	equal(t, "records", len(other.offers[0].remote), 1)
@@ -222,7 +260,7 @@ func TestMostInstances(t *testing.T) {
 		other := New(cat, cat.Routing.Health, uint64(i)+100)
 		ev := ok(0, 300*ms)
 		other.Apply(&ev, noon)
-		mustMerge(t, here, noon, other.AppendDelta(nil, 1<<20))
+		mustMerge(t, here, noon, other.AppendDelta(nil, 1<<20, noon))
 	}
 	equal(t, "records", len(here.offers[0].remote), maxInstances)
 }
@@ -230,7 +268,7 @@ func TestMostInstances(t *testing.T) {
 func TestMergeRefuses(t *testing.T) {
 	l := newLab(t, 1, 2)
 	l.times(20, ok(0, 300*ms)).times(20, ok(1, 300*ms))
-	m, _ := l.AppendState(nil, 0, 1<<20)
+	m, _ := l.AppendState(nil, 0, 1<<20, l.now)
 	other := New(l.cat, l.cat.Routing.Health, 2)
 	for n := range m {
 		if err := other.Merge(m[:n], l.now); err != nil && !errors.Is(err, ErrMessage) {
@@ -257,7 +295,7 @@ func FuzzMerge(f *testing.F) {
 	cat := market(f, 1, 1)
 	l := &lab{Table: New(cat, cat.Routing.Health, 2), now: noon}
 	l.times(12, ok(0, 300*ms)).apply(Event{Outcome: OK, TTFT: sec, Duration: sec, Tokens: 100}).apply(Event{Outcome: Status, Status: 429, RetryAfter: sec})
-	m, _ := l.AppendState(nil, 0, 1<<20)
+	m, _ := l.AppendState(nil, 0, 1<<20, l.now)
 	f.Add(m)
 	record := l.offers[0].appendRecord(nil)
 	head := m[:len(m)-len(record)]
@@ -273,7 +311,7 @@ func FuzzMerge(f *testing.F) {
 			}
 			here.Changes(noon.Add(later))
 		}
-		again, _ := here.AppendState(nil, 0, 1<<20)
+		again, _ := here.AppendState(nil, 0, 1<<20, noon)
 		if err := New(cat, cat.Routing.Health, 3).Merge(again, noon); err != nil {
 			t.Error(err)
 		}

@@ -180,12 +180,13 @@ func (r *reader) recent(kind, metric int, v *visitor) {
 // remote is what another instance knows of an offer.
 type remote struct {
 	instance, version uint64
+	skew              int64 // of the clock of who sent it, evened out in record
 	record            []byte
 }
 
 func (r *remote) sum(a *sums, kind int, epoch uint32) {
 	visit(r.record, visitor{sample: func(k int, e uint32, i int, n uint32) {
-		if age := epoch - e; k == kind && age < slots {
+		if age := age(epoch, e); k == kind && age < slots {
 			a.add(i, n, ageWeight[age])
 		}
 	}})

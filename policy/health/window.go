@@ -10,6 +10,15 @@ const slots = 4
 // within about one slot, and are steady as long as nothing changes.
 var ageWeight = [slots]uint32{8, 4, 2, 1}
 
+// age is how many slots ago epoch e was. One that is about to come is now: clocks are
+// not quite the same.
+func age(epoch, e uint32) uint32 {
+	if e == epoch+1 {
+		return 0
+	}
+	return epoch - e
+}
+
 // slot holds the samples of one part of time.
 type slot struct {
 	epoch  uint32          // which part, counted from 1970
@@ -113,7 +122,7 @@ func (w *window) count(s *slot, m int, x float64, now int64) {
 func (w *window) sum(a *sums, epoch uint32) {
 	for k := range w.slots {
 		s := &w.slots[k]
-		age := epoch - s.epoch
+		age := age(epoch, s.epoch)
 		if age >= slots || s.n[ttft]+s.n[rate] == 0 {
 			continue
 		}

@@ -7,6 +7,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -63,13 +64,16 @@ func TestHalfOpen(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	probe := w.request("m", "").WithContext(ctx)
 	var wg sync.WaitGroup
+	var open atomic.Int64
 	burst := func() { // all but the one that may hang are answered when it returns
 		const size = 20
 		answered := make(chan struct{}, size)
 		for range size {
 			req := probe.Clone(ctx)
 			req.Body, _ = probe.GetBody()
+			open.Add(1)
 			wg.Go(func() {
+				defer open.Add(-1)
 				if resp, err := client.Do(req); err == nil {
 					_ = resp.Body.Close()
 				}
@@ -93,6 +97,12 @@ func TestHalfOpen(t *testing.T) {
 	if n := w.asked(0, "m"); n != 1 {
 		t.Errorf("%d requests try p0 at one time, want 1", n)
 	}
+	harness.Eventually(t, "all others are answered", func() error {
+		if n := open.Load(); n != 1 {
+			return fmt.Errorf("%d are not", n)
+		}
+		return nil
+	})
 	cancel()
 	wg.Wait()
 	w.grounded()

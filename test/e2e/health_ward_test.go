@@ -83,13 +83,15 @@ func (w *ward) asked(p int, model string) (n int) {
 // traffic has clients ask for a model, one request after the other, until stop is
 // called or the test ends.
 func (w *ward) traffic(clients int, model, more string) (stop func()) {
+	// Whoever leaves while shunt decides may never be heard of again, until the event
+	// that says unsettled: clients finish what they began.
 	ctx, cancel := context.WithCancel(w.t.Context())
 	var wg sync.WaitGroup
 	for range clients {
-		req := w.request(model, more).WithContext(ctx)
+		req := w.request(model, more)
 		wg.Go(func() {
 			for ctx.Err() == nil {
-				again := req.Clone(ctx)
+				again := req.Clone(req.Context())
 				again.Body, _ = req.GetBody()
 				if resp, err := client.Do(again); err == nil {
 					_, _ = bufio.NewReader(resp.Body).WriteTo(new(nowhere))
