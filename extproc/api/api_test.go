@@ -7,6 +7,7 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"reflect"
 	"strings"
 	"testing"
@@ -15,49 +16,20 @@ import (
 	"github.com/openai/openai-go/v3/option"
 
 	"github.com/shunt-gateway/shunt/catalog"
+	"github.com/shunt-gateway/shunt/policy/conformance"
 )
 
-const config = `
-providers:
-  moonshot: {endpoint: https://moonshot.example/v1}
-  novita: {name: Novita, endpoint: https://novita.example/v3/openai}
-  cloudflare: {endpoint: https://cloudflare.example/v1}
-  baseten: {endpoint: https://baseten.example/v1}
-  framerate: {endpoint: https://framerate.example/v1}
-models:
-  moonshotai/kimi-k2.6:
-    name: Kimi K2.6
-    aliases: [kimi-k2.6]
-    price: {prompt: 0.5, completion: 2.6}
-    offers:
-      - {provider: moonshot, model: k2.6}
-      - provider: novita
-        model: moonshotai/Kimi-K2.6
-        distillation:
-          status: allowed
-          label: License permits distillation
-          basis: permissive-open-weights
-          source_url: https://example.com/license-or-terms
-          note: Provider terms do not record an output-training restriction, and the model-level policy allows distillation.
-      - {provider: cloudflare, model: "@cf/kimi"}
-      - {provider: baseten, model: kimi}
-  gpt-oss-120b:
-    price: {prompt: "0.15", completion: 0.6, cache_read: 0.075, request: 0.01}
-    offers:
-      - {provider: novita, model: gpt-oss, price: {prompt: 0.6, completion: 2.5}, caching: true, parameters: [tools, seed]}
-      - {provider: moonshot, model: gpt-oss, enabled: false, tools: true, price: {prompt: 0.123456789, completion: 0}}
-      - {provider: baseten, model: gpt-oss, apis: [responses], parameters: [stop]}
-  plain:
-    provider_selection: false
-    offers: [{provider: novita, model: plain, price: {prompt: 1, completion: 1}}]
-  video:
-    offers:
-      - {provider: framerate, model: video, apis: [responses], engines: [hyperframes, lottie]}
-      - {provider: baseten, model: video, apis: [responses], engines: [hyperframes], enabled: false}
-  another/video:
-    offers: [{provider: framerate, model: v2, apis: [chat, responses], engines: [hyperframes]}]
-engines: {hyperframes: {default_provider: framerate}, lottie: {default_provider: framerate}}
-`
+// testdata are the cases that also run through Envoy, and the catalog of all tests here.
+const testdata = "../../policy/testdata/endpoints/"
+
+func read(t testing.TB, name string) string {
+	t.Helper()
+	text, err := os.ReadFile(testdata + name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(text)
+}
 
 func parse(t testing.TB, text string) *catalog.Catalog {
 	t.Helper()
@@ -96,53 +68,36 @@ func same(t *testing.T, got []byte, want string) {
 	}
 }
 
-const (
-	kimi  = `{"id":"moonshotai/kimi-k2.6","object":"model","created":0,"owned_by":"moonshotai","providers":["moonshot","novita","cloudflare","baseten"]}`
-	oss   = `{"id":"gpt-oss-120b","object":"model","created":0,"owned_by":"shunt","providers":["novita","baseten"]}`
-	plain = `{"id":"plain","object":"model","created":0,"owned_by":"shunt","providers":["novita"]}`
-	video = `{"id":"video","object":"model","created":0,"owned_by":"shunt","providers":["framerate"]}`
-	other = `{"id":"another/video","object":"model","created":0,"owned_by":"another","providers":["framerate"]}`
-)
-
-// API-2.
-func TestModels(t *testing.T) {
-	h := fixed(parse(t, config))
-	whole := `{"object":"list","data":[` + strings.Join([]string{kimi, oss, plain, video, other}, ",") + `]}`
-	for target, want := range map[string]string{
-		"/v1/models":                            whole,
-		"/api/v1/models":                        whole,
-		"/v1/models?detailed=false":             whole,
-		"/v1/models?detailed=perhaps":           whole,
-		"/v1/models/moonshotai%2Fkimi-k2.6":     kimi,
-		"/v1/models/moonshotai%2fkimi-k2.6":     kimi,
-		"/v1/models/moonshotai/kimi-k2.6":       kimi,
-		"/v1/models/kimi-k2.6":                  kimi,
-		"/api/v1/models/moonshotai%2Fkimi-k2.6": kimi,
-		"/api/v1/models/gpt-oss-120b":           oss,
-	} {
-		w := do(h, "GET", target)
-		if w.Code != 200 || w.Header().Get("Content-Type") != "application/json" {
-			t.Errorf("%s: %d %v", target, w.Code, w.Header())
+// API-1 … API-4, API-6: the cases that also run through Envoy.
+func TestEndpoints(t *testing.T) {
+	h := fixed(parse(t, read(t, "catalog.yaml")))
+	cases, err := conformance.ParseEndpoints(read(t, "endpoints.txt"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range cases {
+		w := do(h, c.Method, c.Path)
+		if err := c.Check(w.Code, w.Body.Bytes()); err != nil {
+			t.Errorf("%s: %v", c.ID, err)
 		}
-		same(t, w.Body.Bytes(), want)
+		refused := w.Code != 200
+		if head := w.Header(); head.Get("Content-Type") != "application/json" || (head.Get("Cache-Control") == "no-store") != refused || (head.Get("ETag") == "") != refused {
+			t.Errorf("%s: %v", c.ID, head)
+		}
 	}
 }
 
+// API-2: the whole list in detail.
 func TestModelsDetailed(t *testing.T) {
-	h := fixed(parse(t, config))
-	const want = `{"id":"gpt-oss-120b","object":"model","created":0,"owned_by":"shunt","providers":["novita","baseten"],
-		"name":"gpt-oss-120b","aliases":[],"apis":["chat","completions","responses"],
-		"pricing":{"prompt":0.15,"completion":0.6,"cache_read":0.075,"request":0.01,"currency":"USD","unit":"per_million_tokens"},
-		"supported_parameters":["tools","seed","stop"],"capabilities":{"caching":true,"tools":false}}`
-	same(t, do(h, "GET", "/v1/models/gpt-oss-120b?detailed=true").Body.Bytes(), want)
-
+	h := fixed(parse(t, read(t, "catalog.yaml")))
+	one := do(h, "GET", "/v1/models/gpt-oss-120b?detailed=true").Body.Bytes()
 	for _, target := range []string{"/v1/models?detailed=true", "/api/v1/models?x=1&detailed=1"} {
 		body := do(h, "GET", target).Body.Bytes()
 		var got struct{ Data []json.RawMessage }
 		if err := json.Unmarshal(body, &got); err != nil || len(got.Data) != 5 {
 			t.Fatalf("%s: %v, %s", target, err, body)
 		}
-		same(t, got.Data[1], want)
+		same(t, got.Data[1], string(one))
 		// An unpriced model has no pricing.
 		if bytes.Contains(got.Data[2], []byte("pricing")) || bytes.Contains(body, []byte("supportsProviderSelection")) {
 			t.Errorf("%s: %s", target, body)
@@ -150,69 +105,11 @@ func TestModelsDetailed(t *testing.T) {
 	}
 }
 
-// API-3. The first case is the example of seed 002, "Discover Providers and Pricing".
-func TestProviders(t *testing.T) {
-	h := fixed(parse(t, config))
-	const example = `{
-  "canonicalId": "moonshotai/kimi-k2.6",
-  "displayName": "Kimi K2.6",
-  "supportsProviderSelection": true,
-  "defaultPrice": {
-    "inputPer1kTokens": 0.0005,
-    "outputPer1kTokens": 0.0026
-  },
-  "providers": [
-    {
-      "provider": "moonshot",
-      "available": true
-    },
-    {
-      "provider": "novita",
-      "available": true,
-      "distillationPolicy": {
-        "status": "allowed",
-        "label": "License permits distillation",
-        "basis": "permissive-open-weights",
-        "sourceUrl": "https://example.com/license-or-terms",
-        "note": "Provider terms do not record an output-training restriction, and the model-level policy allows distillation."
-      }
-    },
-    {
-      "provider": "cloudflare",
-      "available": true
-    },
-    {
-      "provider": "baseten",
-      "available": true
-    }
-  ]
-}`
-	for target, want := range map[string]string{
-		"/api/models/moonshotai%2Fkimi-k2.6/providers": example,
-		"/api/models/moonshotai%2fkimi-k2.6/providers": example,
-		"/api/models/kimi-k2.6/providers":              example,
-		// Prices exact, 5 % markup included; the default price without it.
-		"/api/models/gpt-oss-120b/providers": `{"canonicalId":"gpt-oss-120b","displayName":"gpt-oss-120b",
-			"supportsProviderSelection":true,"defaultPrice":{"inputPer1kTokens":0.00015,"outputPer1kTokens":0.0006},
-			"providers":[
-			{"provider":"novita","available":true,"pricing":{"inputPer1kTokens":0.00063,"outputPer1kTokens":0.002625}},
-			{"provider":"moonshot","available":false,"pricing":{"inputPer1kTokens":0.00012962962845,"outputPer1kTokens":0}},
-			{"provider":"baseten","available":true}]}`,
-		"/api/models/plain/providers": `{"canonicalId":"plain","displayName":"plain","supportsProviderSelection":false,"providers":[]}`,
-	} {
-		w := do(h, "GET", target)
-		if w.Code != 200 {
-			t.Errorf("%s: %d", target, w.Code)
-		}
-		same(t, w.Body.Bytes(), want)
-	}
-}
-
 func TestProvidersMarkup(t *testing.T) {
 	for markup, want := range map[string]string{
 		"0%": `{"inputPer1kTokens":0.0006,"outputPer1kTokens":0.0025}`, "12.5%": `{"inputPer1kTokens":0.000675,"outputPer1kTokens":0.0028125}`,
 	} {
-		h := fixed(parse(t, config+"billing: {markup: "+markup+"}\n"))
+		h := fixed(parse(t, read(t, "catalog.yaml")+"billing: {markup: "+markup+"}\n"))
 		var got struct {
 			Providers []struct{ Pricing json.RawMessage }
 		}
@@ -223,77 +120,28 @@ func TestProvidersMarkup(t *testing.T) {
 	}
 }
 
-// API-4. Engines as in seed 000's table.
-func TestEngines(t *testing.T) {
-	h := fixed(parse(t, config))
-	const want = `{"object":"list","data":[
-		{"id":"hyperframes","object":"engine","default_provider":"framerate","providers":[{"provider":"framerate","models":["another/video","video"]}]},
-		{"id":"lottie","object":"engine","default_provider":"framerate","providers":[{"provider":"framerate","models":["video"]}]}]}`
-	for _, target := range []string{"/v1/engines", "/api/v1/engines"} {
-		same(t, do(h, "GET", target).Body.Bytes(), want)
-	}
+// API-4: a catalog without engines.
+func TestNoEngines(t *testing.T) {
 	none := fixed(parse(t, "providers: {p: {endpoint: https://p.example}}\nmodels: {m: {offers: [{provider: p, model: m}]}}\n"))
 	same(t, do(none, "GET", "/v1/engines").Body.Bytes(), `{"object":"list","data":[]}`)
 }
 
-// API-6, and API-1: anything else is 404.
+// API-6: what no case of the file shows: paths that Envoy never sends here, the methods
+// that are allowed, and the time before there is a catalog.
 func TestErrors(t *testing.T) {
-	h := fixed(parse(t, config))
-	for _, test := range []struct {
-		method, target string
-		status         int
-		param, code    string
-	}{
-		{"GET", "/v1/models/nope", 404, `"model"`, "model_not_found"},
-		{"GET", "/v1/models/moonshotai", 404, `"model"`, "model_not_found"},
-		{"GET", "/v1/models/Kimi-K2.6", 404, `"model"`, "model_not_found"},
-		{"GET", "/api/models/nope/providers", 404, `"model"`, "model_not_found"},
-		{"GET", "/api/models/a%2Fb/providers", 404, `"model"`, "model_not_found"},
-		{"HEAD", "/api/models/nope/providers", 404, "", ""},
-		{"GET", "/api/models/moonshotai/kimi-k2.6/providers", 404, "null", "not_found"},
-		{"GET", "/api/models/kimi-k2.6", 404, "null", "not_found"},
-		{"GET", "/api/models/kimi-k2.6/", 404, "null", "not_found"},
-		{"GET", "/api/models/kimi-k2.6/providers/", 404, "null", "not_found"},
-		{"GET", "/api/v1/models/kimi-k2.6/providers", 404, `"model"`, "model_not_found"},
-		{"GET", "/v1/models/", 404, "null", "not_found"},
-		{"GET", "/v1//models", 404, "null", "not_found"},
-		{"GET", "/v1/x/../models", 404, "null", "not_found"},
-		{"GET", "/", 404, "null", "not_found"},
-		{"POST", "/", 404, "null", "not_found"},
-		{"GET", "/v1/engines/hyperframes", 404, "null", "not_found"},
-		{"GET", "/v1/chat/completions", 404, "null", "not_found"},
-		{"GET", "/api/models", 404, "null", "not_found"},
-		{"GET", "/V1/models", 404, "null", "not_found"},
-		{"POST", "/v1/models", 405, "null", "method_not_supported"},
-		{"DELETE", "/v1/models/kimi-k2.6", 405, "null", "method_not_supported"},
-		{"PUT", "/api/models/kimi-k2.6/providers", 405, "null", "method_not_supported"},
-		{"OPTIONS", "/v1/engines", 405, "null", "method_not_supported"},
-	} {
-		w := do(h, test.method, test.target)
-		name := test.method + " " + test.target
-		if w.Code != test.status || w.Header().Get("Content-Type") != "application/json" || w.Header().Get("Cache-Control") != "no-store" || w.Header().Get("ETag") != "" {
-			t.Errorf("%s: %d %v", name, w.Code, w.Header())
+	h := fixed(parse(t, read(t, "catalog.yaml")))
+	for _, target := range []string{"/v1/x/../models", "/v1//models", "/x"} {
+		if w := do(h, "GET", target); w.Code != 404 || !strings.Contains(w.Body.String(), `"not_found"`) {
+			t.Errorf("%s: %d %s", target, w.Code, w.Body)
 		}
-		if (w.Header().Get("Allow") == "GET, HEAD") != (test.status == 405) {
-			t.Errorf("%s: allow %q", name, w.Header().Get("Allow"))
+	}
+	for _, target := range []string{"/v1/models", "/v1/models/kimi-k2.6", "/api/models/kimi-k2.6/providers", "/v1/engines"} {
+		if w := do(h, "POST", target); w.Code != 405 || w.Header().Get("Allow") != "GET, HEAD" {
+			t.Errorf("POST %s: %d, allow %q", target, w.Code, w.Header().Get("Allow"))
 		}
-		if test.method == "HEAD" {
-			continue // the recorder keeps the body that a server drops
-		}
-		var got struct {
-			Error struct {
-				Message string
-				Type    string
-				Param   json.RawMessage
-				Code    string
-			}
-		}
-		if err := json.Unmarshal(w.Body.Bytes(), &got); err != nil {
-			t.Fatalf("%s: %s", name, w.Body)
-		}
-		if e := got.Error; e.Message == "" || e.Type != "invalid_request_error" || string(e.Param) != test.param || e.Code != test.code {
-			t.Errorf("%s: %s", name, w.Body)
-		}
+	}
+	if w := do(h, "HEAD", "/api/models/nope/providers"); w.Code != 404 {
+		t.Errorf("HEAD: %d", w.Code)
 	}
 	w := do(New(func() *catalog.Catalog { return nil }, nil), "GET", "/v1/models")
 	if w.Code != 503 || w.Header().Get("Retry-After") != "1" || !strings.Contains(w.Body.String(), `"overloaded"`) {
@@ -302,7 +150,7 @@ func TestErrors(t *testing.T) {
 }
 
 func TestConditional(t *testing.T) {
-	h := fixed(parse(t, config))
+	h := fixed(parse(t, read(t, "catalog.yaml")))
 	seen := map[string]string{}
 	for _, target := range []string{
 		"/v1/models", "/v1/models?detailed=true", "/v1/models/video", "/v1/models/video?detailed=true",
@@ -337,11 +185,11 @@ func TestConditional(t *testing.T) {
 			}
 		}
 	}
-	again := do(fixed(parse(t, config)), "GET", "/v1/models")
+	again := do(fixed(parse(t, read(t, "catalog.yaml"))), "GET", "/v1/models")
 	if seen[again.Header().Get("ETag")] != "/v1/models" {
 		t.Error("the same configuration in another process has another ETag")
 	}
-	changed := do(fixed(parse(t, config+"billing: {markup: 6%}\n")), "GET", "/v1/models")
+	changed := do(fixed(parse(t, read(t, "catalog.yaml")+"billing: {markup: 6%}\n")), "GET", "/v1/models")
 	if seen[changed.Header().Get("ETag")] != "" {
 		t.Error("another configuration has the same ETag")
 	}
@@ -350,7 +198,7 @@ func TestConditional(t *testing.T) {
 // Through a real server: HEAD has the GET's headers and no body, and OpenAI's own
 // client understands the answers.
 func TestServed(t *testing.T) {
-	s := httptest.NewServer(fixed(parse(t, config)))
+	s := httptest.NewServer(fixed(parse(t, read(t, "catalog.yaml"))))
 	defer s.Close()
 	get, err := s.Client().Get(s.URL + "/api/models/moonshotai%2Fkimi-k2.6/providers")
 	if err != nil {
