@@ -9,11 +9,16 @@ import (
 	"github.com/shunt-gateway/shunt/extproc/billing"
 	"github.com/shunt-gateway/shunt/extproc/identity"
 	"github.com/shunt-gateway/shunt/policy"
-	"github.com/shunt-gateway/shunt/policy/prefs"
 )
 
 // prefsTimeout bounds the look at a store whose cache does not hold the user.
 const prefsTimeout = 100 * time.Millisecond
+
+// Saved finds what a user saved, by the keyed hash of the user, as policy takes it
+// under one catalog; nil if nothing is saved. It is asked for each request.
+type Saved interface {
+	For(ctx context.Context, user string, c *catalog.Catalog) (*policy.Preferences, error)
+}
 
 // preferences are what the caller saved, nil if nothing is known of any. A store
 // that is away does not stop requests: they are routed without.
@@ -23,48 +28,11 @@ func (d *Decider) preferences(c *identity.Caller, cat *catalog.Catalog) *policy.
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), prefsTimeout)
 	defer cancel()
-	doc, _, err := d.Prefs.Get(ctx, d.Hasher.User([]byte(c.User)))
-	if err != nil || doc.IsZero() {
+	p, err := d.Prefs.For(ctx, d.Hasher.User([]byte(c.User)), cat)
+	if err != nil {
 		return nil
-	}
-	return resolvePreferences(&doc, cat)
-}
-
-// resolvePreferences finds the catalog's providers and models behind saved names.
-// What the catalog knows no more is passed over.
-func resolvePreferences(d *prefs.Document, c *catalog.Catalog) *policy.Preferences {
-	p := &policy.Preferences{
-		Preferred:      resolveProviders(d.Preferred, c),
-		Excluded:       resolveProviders(d.Excluded, c),
-		EnableFallback: d.EnableFallback == nil || *d.EnableFallback,
-		Models:         make(map[*catalog.Model]policy.Override, len(d.Models)),
-	}
-	for id, o := range d.Models {
-		m, ok := c.Model(id)
-		if !ok {
-			continue
-		}
-		p.Models[m] = policy.Override{
-			Preferred:      resolveProviders(o.Preferred, c),
-			Excluded:       resolveProviders(o.Excluded, c),
-			EnableFallback: o.EnableFallback,
-		}
 	}
 	return p
-}
-
-// resolveProviders keeps nil and empty apart: in an override they differ.
-func resolveProviders(slugs []string, c *catalog.Catalog) []*catalog.Provider {
-	if slugs == nil {
-		return nil
-	}
-	out := make([]*catalog.Provider, 0, len(slugs))
-	for _, slug := range slugs {
-		if p, ok := c.Provider(slug); ok {
-			out = append(out, p)
-		}
-	}
-	return out
 }
 
 // Session tells whose session a request of the HTTP API belongs to, by the same

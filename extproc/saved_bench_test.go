@@ -6,23 +6,19 @@ import (
 	"testing"
 	"time"
 
+	"github.com/shunt-gateway/shunt/catalog"
 	"github.com/shunt-gateway/shunt/envoy/names"
-	"github.com/shunt-gateway/shunt/policy/prefs"
+	"github.com/shunt-gateway/shunt/policy"
 	"github.com/shunt-gateway/shunt/policy/sticky"
 )
 
 // savedStore answers from memory, as the stores' caches do.
-type savedStore struct{ doc prefs.Document }
+type savedStore struct{ preferred string }
 
-func (s *savedStore) Get(context.Context, string) (prefs.Document, prefs.Revision, error) {
-	return s.doc, 1, nil
+func (s *savedStore) For(_ context.Context, _ string, c *catalog.Catalog) (*policy.Preferences, error) {
+	p, _ := c.Provider(s.preferred)
+	return &policy.Preferences{Preferred: []*catalog.Provider{p}, EnableFallback: true}, nil
 }
-
-func (s *savedStore) Update(context.Context, string, func(prefs.Document) (prefs.Document, error)) (prefs.Document, error) {
-	return s.doc, nil
-}
-
-func (s *savedStore) Delete(context.Context, string) error { return nil }
 
 func (s *savedStore) Lookup(sticky.Key, time.Time) (string, bool) { return "beta", true }
 
@@ -47,7 +43,7 @@ func BenchmarkSaved(b *testing.B) {
 	b.Run("none", func(b *testing.B) { run(b, testServer(testDecider(b, yaml)), body) })
 	b.Run("identity,preferences,sticky", func(b *testing.B) {
 		d := testDecider(b, yaml)
-		store := &savedStore{doc: prefs.Document{Preferred: []string{"beta"}}}
+		store := &savedStore{"beta"}
 		keyer, err := sticky.NewKeyer(make([]byte, sticky.SecretSize))
 		if err != nil {
 			b.Fatal(err)

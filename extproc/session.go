@@ -14,7 +14,6 @@ import (
 	"github.com/shunt-gateway/shunt/extproc/billing"
 	"github.com/shunt-gateway/shunt/extproc/openai"
 	"github.com/shunt-gateway/shunt/policy"
-	"github.com/shunt-gateway/shunt/policy/prefs"
 	"github.com/shunt-gateway/shunt/policy/sticky"
 )
 
@@ -26,7 +25,7 @@ type Decider struct {
 	Hasher *billing.Hasher
 	Source string // this instance, as events name it
 	// Prefs and Sticky may be nil: nothing is saved then. Keyer goes with Sticky.
-	Prefs  prefs.Store
+	Prefs  Saved
 	Sticky sticky.Store
 	Keyer  *sticky.Keyer
 	// Admit keeps the quote of a request that is about to be admitted, whatever
@@ -120,7 +119,7 @@ func (d *Decider) read(h *extprocv3.HttpHeaders, body []byte) (rd reading, refus
 	}
 	var err error
 	if rd.object, err = openai.Scan(body); err != nil {
-		return rd, &policy.Error{Status: 400, Code: openai.CodeInvalidJSON, Message: "the request body is " + err.Error()}
+		return rd, &policy.Error{Status: 400, Code: policy.CodeInvalidJSON, Message: "the request body is " + err.Error()}
 	}
 	in := input(rd.api, &rd.headers, &rd.object)
 	rd.req, refusal = policy.Read(&in, rd.snap.Catalog)

@@ -172,11 +172,18 @@ func (a *app) reload(ctx context.Context, w *fsnotify.Watcher, watched map[strin
 		a.log.Warn("billing.flush, settle_timeout and outbox change with a restart only")
 		c.Billing.Durability = old.Billing.Durability
 	}
+	if old := sinkNames(a.current()); old != sinkNames(c) {
+		a.log.Warn("billing.sinks changes with a restart only", "sinks", old)
+		c.Billing.Sinks = a.current().Billing.Sinks
+	}
 	a.keepTelemetry(c)
 	if err := a.publish(ctx, c); err != nil {
 		a.reloads.failed.Add(1)
 		a.log.Error("reload failed; the configuration stays as it was", "error", err)
 		return
+	}
+	if err := a.state.Sticky().SetTTL(ctx, c.Routing.StickyTTL); err != nil {
+		a.log.Warn("reload: NATS hears of the new routing.sticky_ttl when it is back", "error", err)
 	}
 	a.watchDirs(w, watched, c)
 	a.reloads.taken.Add(1)

@@ -12,6 +12,7 @@ import (
 
 	"github.com/shunt-gateway/shunt/catalog"
 	"github.com/shunt-gateway/shunt/extproc/openai"
+	"github.com/shunt-gateway/shunt/policy"
 )
 
 // New returns the handler. current gives the catalog of the moment, or nil while
@@ -122,7 +123,7 @@ func (h *handler) get(find lookup) http.Handler {
 		}
 		out, ok := find(p, r)
 		if !ok {
-			refuse(w, http.StatusNotFound, openai.CodeModelNotFound, "model", "no model has this id or alias")
+			refuse(w, http.StatusNotFound, policy.CodeModelNotFound, "model", "no model has this id or alias")
 			return
 		}
 		out.serve(w, r)

@@ -11,20 +11,13 @@ const (
 	TypeServer         = "server_error"
 )
 
-// The codes that API-1, API-6 and PREF-1 name. Those of a refused
-// selection are policy's.
+// The codes of what shunt answers before and beside a selection (API-1, API-6, PREF-1).
+// Those of a request that cannot be read or decided are policy's.
 const (
-	CodeInvalidJSON        = "invalid_json"
-	CodeMissingModel       = "missing_model"
-	CodeModelNotFound      = "model_not_found"
-	CodeRequestTooLarge    = "request_too_large"
 	CodeOverloaded         = "overloaded"
-	CodeProviderError      = "provider_error"
-	CodeAllProvidersFailed = "all_providers_failed"
 	CodeNotFound           = "not_found"
 	CodeMethodNotSupported = "method_not_supported"
 	CodeSessionRequired    = "session_required"
-	CodeInternal           = "internal_error"
 )
 
 // Error is the body of an error answer (API-6). An empty Param or Code is null.

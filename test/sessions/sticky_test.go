@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/shunt-gateway/shunt/cmd/shunt/demo"
+	"github.com/shunt-gateway/shunt/test/harness"
 )
 
 // cachingBody asks for a provider that caches; the first message makes the
@@ -50,4 +51,26 @@ func TestSticky(t *testing.T) {
 			}
 		})
 	}
+}
+
+// CACHE-4: a reload changes how long a conversation is remembered, also one that is
+// remembered already.
+func TestStickyTTLReloads(t *testing.T) {
+	t.Parallel()
+	s := startSite(t, "")
+	key := bearer("sk-reload")
+	s.providers["alpha"].Next(demo.Behaviour{Fail: &demo.Failure{Status: http.StatusServiceUnavailable}})
+	a := s.chat(t, cachingBody("sys", "first", "1", ""), key...)
+	s.Event(t, a.header.Get("x-request-id"))
+	if again := s.chat(t, cachingBody("sys", "first", "2", ""), key...); again.header.Get("x-provider") != "beta" {
+		t.Fatalf("got %d from %s", again.status, again.header.Get("x-provider"))
+	}
+	s.Rewrite(t, s.config+"routing: {sticky_ttl: 1ms}\n")
+	harness.Eventually(t, "the conversation is forgotten", func() error {
+		a := s.chat(t, cachingBody("sys", "first", "3", ""), key...)
+		if p := a.header.Get("x-provider"); p != "alpha" {
+			return fmt.Errorf("%d from %s", a.status, p)
+		}
+		return nil
+	})
 }
