@@ -196,7 +196,7 @@ func (p *probe) leaveAfter(c *http.Client, chunk string, left <-chan struct{}) h
 	cancel()
 	select {
 	case <-left:
-	case <-time.After(30 * time.Second):
+	case <-time.After(time.Minute):
 		p.t.Fatal("the provider did not see that the client had left")
 	}
 	return p.Event(p.t, resp.Header.Get("x-request-id"))

@@ -49,7 +49,7 @@ func (a answer) Attempts() string { return a.Header.Get("x-attempts") }
 
 // client neither asks for compression nor follows anything.
 var client = &http.Client{
-	Timeout:       time.Minute,
+	Timeout:       2 * time.Minute,
 	Transport:     &http.Transport{DisableCompression: true, MaxIdleConnsPerHost: 64},
 	CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 }

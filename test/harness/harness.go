@@ -22,7 +22,7 @@ import (
 )
 
 // patience bounds every wait in tests. It is never an expectation.
-const patience = 60 * time.Second
+const patience = 2 * time.Minute
 
 // Binary is the shunt that tests run; Build sets it.
 var Binary string
