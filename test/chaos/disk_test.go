@@ -143,7 +143,7 @@ func diskFull(t *testing.T, disk string, fill func(*testing.T, *harness.Shunt) (
 func TestSinkDownAndBack(t *testing.T) {
 	p, dir := newProvider(t), t.TempDir()
 	sinkDir := filepath.Join(dir, "sink")
-	config := p.config("sinks: [{file: sink/events.jsonl}, {file: events.jsonl}], settle_timeout: 2s")
+	config := p.config("sinks: [{file: sink/events.jsonl}, {file: events.jsonl}], settle_timeout: 4s")
 	s := start(t, dir, config)
 	first, _ := chat(s, body)
 	harness.Eventually(t, "the first event", func() error {

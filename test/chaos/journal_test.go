@@ -305,10 +305,14 @@ func TestJournalRotates(t *testing.T) {
 	s := start(t, dir, config)
 	all := settled(t, sink, want)
 	check(t, all, "completed")
+	s.Stop(t) // or one of them might go between the list and the look
 	for _, path := range parts() {
-		if info, err := os.Stat(path); err != nil || info.Mode() != 0o600 {
-			t.Errorf("%s: %v, %v", path, info.Mode(), err)
+		info, err := os.Stat(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if info.Mode() != 0o600 {
+			t.Errorf("%s is %v", path, info.Mode())
 		}
 	}
-	s.Stop(t)
 }

@@ -80,7 +80,7 @@ func TestKilledInMidStream(t *testing.T) {
 // A stream that is silent for longer than the settle timeout is alive all the same.
 func TestLongStreamIsNotGivenUp(t *testing.T) {
 	p, dir := newProvider(t), t.TempDir()
-	s := start(t, dir, p.config("sinks: [{file: events.jsonl}], settle_timeout: 1s"))
+	s := start(t, dir, p.config("sinks: [{file: events.jsonl}], settle_timeout: 3s"))
 	st := begin(t, s)
 	lost := lostInMeantime(t, s) // is given up meanwhile, so more than the timeout has gone by
 	if e := s.Event(t, lost); e.Data.Status != "unsettled" {
@@ -108,12 +108,12 @@ func lostInMeantime(t *testing.T, s *harness.Shunt) string {
 // proves nothing.
 func TestStoppedAndContinued(t *testing.T) {
 	p, dir := newProvider(t), t.TempDir()
-	s := start(t, dir, p.config("sinks: [{file: events.jsonl}], settle_timeout: 1s"))
+	s := start(t, dir, p.config("sinks: [{file: events.jsonl}], settle_timeout: 3s"))
 	st := begin(t, s)
 	if err := s.Cmd.Process.Signal(syscall.SIGSTOP); err != nil {
 		t.Fatal(err)
 	}
-	until := time.Now().Add(2500 * time.Millisecond)
+	until := time.Now().Add(6500 * time.Millisecond)
 	harness.Eventually(t, "two timeouts go by", func() error {
 		if time.Now().Before(until) {
 			return errFew
