@@ -7,21 +7,22 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/shopspring/decimal"
-	"go.uber.org/goleak"
 	"google.golang.org/grpc/metadata"
 
 	"github.com/shunt-gateway/shunt/catalog"
 	"github.com/shunt-gateway/shunt/extproc"
 	"github.com/shunt-gateway/shunt/extproc/billing"
 	"github.com/shunt-gateway/shunt/policy"
+	"github.com/shunt-gateway/shunt/test/leak"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { os.Exit(leak.Check(m.Run())) }
 
 func testCatalog(t testing.TB, offers int) *catalog.Catalog {
 	t.Helper()

@@ -10,16 +10,16 @@ import (
 	"testing"
 
 	"github.com/twmb/franz-go/pkg/kgo"
-	"go.uber.org/goleak"
 
 	"github.com/shunt-gateway/shunt/catalog"
 	"github.com/shunt-gateway/shunt/extproc/billing"
 	"github.com/shunt-gateway/shunt/extproc/billing/sinks"
 	"github.com/shunt-gateway/shunt/test/certs"
 	"github.com/shunt-gateway/shunt/test/harness"
+	"github.com/shunt-gateway/shunt/test/leak"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { os.Exit(leak.Check(m.Run())) }
 
 func TestRealBroker(t *testing.T) {
 	jars := os.Getenv("SHUNT_TEST_KAFKA")
