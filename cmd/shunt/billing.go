@@ -74,7 +74,7 @@ func (a *app) startBilling(_ context.Context, c *catalog.Catalog) error {
 	b.keeper = admission.Keep(book, keep)
 	b.outbox = outbox.Start(outbox.Options{
 		JS: a.state.JetStream(), Prefix: c.State.Prefix, Instance: name, Replicas: c.State.Replicas,
-		Tries: d.Outbox.Tries, Book: book, Sinks: all, Alone: c.State.Embedded(), Log: a.log,
+		Tries: d.Outbox.Tries, SettleTimeout: d.SettleTimeout, Book: book, Sinks: all, Alone: c.State.Embedded(), Log: a.log,
 	})
 	a.accounts = b
 	a.up("billing", func(ctx context.Context) error {

@@ -64,12 +64,12 @@ func (w *worker) bury(ctx context.Context, m message, tries int, cause error) bo
 	dead.Header.Set(headerTries, strconv.Itoa(tries))
 	dead.Header.Set(headerError, oneLine(cause.Error()))
 	if _, err := w.opt.JS.PublishMsg(ctx, dead, jetstream.WithMsgID(m.id()+"@"+w.durable)); err != nil {
-		w.opt.Log.Error("billing: cannot write to the dead letters; the sink is tried on", "sink", w.sink.Name, "id", m.id(), "error", err)
+		w.opt.Log.Error("billing: cannot write to the dead letters; the sink is tried on", "sink", w.sink.Name, "request_id", m.id(), "error", err)
 		return false
 	}
 	w.dead.Add(1)
 	w.buried.Add(1)
-	w.opt.Log.Error("billing: sink did not take an event; it is a dead letter now", "sink", w.sink.Name, "place", w.sink.Place, "id", m.id(), "tries", tries, "stream", w.opt.deadStream(), "error", cause)
+	w.opt.Log.Error("billing: sink did not take an event; it is a dead letter now", "sink", w.sink.Name, "place", w.sink.Place, "request_id", m.id(), "tries", tries, "stream", w.opt.deadStream(), "error", cause)
 	return true
 }
 
@@ -175,7 +175,7 @@ func (b *Outbox) redrive(ctx context.Context, s jetstream.Stream, durable string
 			continue
 		}
 		w.delivered.Add(1)
-		b.opt.Log.Warn("billing: a dead letter was redriven", "sink", w.sink.Name, "id", letters[i].ID)
+		b.opt.Log.Warn("billing: a dead letter was redriven", "sink", w.sink.Name, "request_id", letters[i].ID)
 		if err := s.DeleteMsg(context.WithoutCancel(ctx), letters[i].Number); err != nil {
 			out[i].Err = fmt.Errorf("delivered, but not removed from the dead letters: %w", err)
 		}

@@ -58,8 +58,11 @@ type Options struct {
 	Instance string // this instance's events: letters, digits, - and _; the same after a restart
 	Replicas int    // default 1
 	Tries    int    // how often one event is offered to one sink
-	Book     Book
-	Sinks    []Sink
+	// SettleTimeout is how long after another instance has settled a request this one
+	// may give it up. The same on all.
+	SettleTimeout time.Duration
+	Book          Book
+	Sinks         []Sink
 	// Alone: no other instance is on this NATS. One sink then gets its events from the
 	// log itself.
 	Alone bool
@@ -187,9 +190,13 @@ func (o *Options) subjects() string     { return o.Prefix + ".billing.events." }
 func (o *Options) subject() string      { return o.subjects() + o.Instance }
 func (o *Options) deadSubjects() string { return o.Prefix + ".billing.dead." }
 
-// dedupe is how long NATS knows an id again by itself. Over a restart the stream is
-// searched instead.
-const dedupe = 2 * time.Minute
+// leastDedupe is how long NATS knows an id again by itself, at least. Over a restart the
+// stream is searched instead.
+const leastDedupe = 2 * time.Minute
+
+// dedupe is long enough for an instance that gives a request up, after the settle
+// timeout, to find that another one has settled it.
+func (o *Options) dedupe() time.Duration { return max(leastDedupe, o.SettleTimeout+time.Minute) }
 
 // setup makes the streams, or brings them up to date, and removes the consumers of
 // sinks that this instance no longer has.
@@ -198,7 +205,7 @@ func (b *Outbox) setup(ctx context.Context) error {
 	s, err := o.JS.CreateOrUpdateStream(ctx, jetstream.StreamConfig{
 		Name: o.stream(), Subjects: []string{o.subjects() + "*"},
 		Description: "shunt: billing events on their way to sinks",
-		Storage:     jetstream.FileStorage, Replicas: o.Replicas, Duplicates: dedupe,
+		Storage:     jetstream.FileStorage, Replicas: o.Replicas, Duplicates: o.dedupe(),
 		// The log has what a crash takes from the stream.
 		PersistMode: o.persistMode(),
 	})
@@ -221,7 +228,7 @@ func (b *Outbox) makeDeadStream(ctx context.Context) error {
 	_, err := o.JS.CreateOrUpdateStream(ctx, jetstream.StreamConfig{
 		Name: o.deadStream(), Subjects: []string{o.deadSubjects() + ">"},
 		Description: "shunt: billing events that a sink did not take",
-		Storage:     jetstream.FileStorage, Replicas: o.Replicas, Duplicates: dedupe,
+		Storage:     jetstream.FileStorage, Replicas: o.Replicas, Duplicates: o.dedupe(),
 	})
 	if err != nil {
 		return fmt.Errorf("make the stream %s: %w", o.deadStream(), err)

@@ -420,6 +420,38 @@ func TestTwoInstancesSettleTheSame(t *testing.T) {
 	}
 }
 
+// One instance has settled a request, and another, which heard nothing of it, gives it
+// up as late as it may: the first event stays the only one.
+func TestGivenUpElsewhere(t *testing.T) {
+	e := newEngine(t).start()
+	a, b := newBook(t, t.TempDir()), newBook(t, t.TempDir())
+	shared := &memory{check: func(billing.Message) bool { return true }}
+	o := Start(Options{
+		JS: e.js, Prefix: "test", Instance: "a", Tries: 3, SettleTimeout: time.Hour, Book: a,
+		Sinks: []Sink{{Name: "s", Scope: All, Sink: shared}}, Log: slog.New(slog.DiscardHandler),
+	})
+	t.Cleanup(func() { halt(t, o) })
+	finish(t, a, 0, 3)
+	eventually(t, "it is settled", func() bool { return empty(a) })
+	s, err := e.js.Stream(t.Context(), "test_billing_events")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if w := s.CachedInfo().Config.Duplicates; w < time.Hour {
+		t.Errorf("NATS forgets an id after %v", w)
+	}
+	second := begin(t, e, b, "b", Sink{Name: "s", Scope: All, Sink: shared})
+	for i := range 3 {
+		if _, err := b.Finish(fmt.Sprintf("id%04d", i), billing.Unsettled, []byte("unsettled")); err != nil {
+			t.Fatal(err)
+		}
+	}
+	eventually(t, "it is given up", func() bool { return empty(b) })
+	if st := second.Stats(); st.Duplicates != 3 || len(shared.ids()) != 3 {
+		t.Errorf("%d duplicates, %d events", st.Duplicates, len(shared.ids()))
+	}
+}
+
 func TestNoSinks(t *testing.T) {
 	b := newBook(t, t.TempDir())
 	begin(t, newEngine(t), b, "a")
