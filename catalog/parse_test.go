@@ -55,6 +55,7 @@ func TestDefaults(t *testing.T) {
 			ConsecutiveFailures: 5, ErrorRate: 0.5, MinRequests: 20, Probe: 0.1, ProbeSuccesses: 3,
 		},
 	})
+	equal(t, "retry budget", parse(t, complete("routing: {retry_budget: {}}\n")).Routing.RetryBudget, &RetryBudget{Share: 0.2, PerSecond: 10})
 	equal(t, "markup", c.Billing.Markup.String(), "0.05")
 	equal(t, "currency", c.Billing.Currency, "USD")
 	equal(t, "sinks", c.Billing.Sinks, []Sink{{File: "/etc/shunt/.shunt/events.jsonl"}})
@@ -129,6 +130,7 @@ func TestFull(t *testing.T) {
 			Cooldown: 5 * time.Second, RefusalCooldown: 2 * time.Minute, MaxCooldown: 10 * time.Minute,
 			ConsecutiveFailures: 3, ErrorRate: 0.4, MinRequests: 50, Probe: 0.25, ProbeSuccesses: 5,
 		},
+		Deadline: 45 * time.Second, FallbackWithin: 20 * time.Second, RetryBudget: &RetryBudget{Share: 0.1, PerSecond: 5},
 	})
 	equal(t, "markup", c.Billing.Markup.String(), "0.075")
 	equal(t, "sinks", c.Billing.Sinks, fullSinks())

@@ -13,7 +13,7 @@ const (
 )
 
 var routingKeys = newKeys("sort", "max_attempts", "fallback_on", "sticky_ttl", "response_provider", "dialects",
-	"on_filter_failure", "explain", "health")
+	"on_filter_failure", "explain", "health", "deadline", "fallback_within", "retry_budget")
 
 var (
 	responseProviders = []choice[ResponseProvider]{{"body", ResponseProviderBody}, {"header", ResponseProviderHeader}}
@@ -32,6 +32,7 @@ var routedPaths = func() []string {
 
 func (d *decoder) routing(v value) {
 	r := &d.cat.Routing
+	var within value
 	d.object(v, routingKeys, func(key string, v value) {
 		switch key {
 		case "sort":
@@ -52,8 +53,16 @@ func (d *decoder) routing(v value) {
 			r.Explain = d.boolean(v)
 		case "health":
 			d.health(v)
+		case "deadline":
+			set(&r.Deadline)(d.duration(v, longest))
+		case "fallback_within":
+			within = v
+			set(&r.FallbackWithin)(d.duration(v, longest))
+		case "retry_budget":
+			d.retryBudget(v)
 		}
 	})
+	d.fallbackLimits(within)
 }
 
 // fallbackOn reads the outcomes after which the next attempt is made (FALL-1).

@@ -22,7 +22,7 @@ var schema = map[string]*keys{
 	"models.<id>.offers[].price.tiers[]": tierKeys,
 	"models.<id>.offers[].estimate":      estimateKeys, "models.<id>.offers[].distillation": distillationKeys,
 	"variants.<name>": variantKeys, "variants.<name>.provider": variantProviderKeys,
-	"routing": routingKeys, "routing.health": healthKeys, "billing": billingKeys, "billing.outbox": outboxKeys, "billing.journal": journalKeys, "billing.sinks[]": sinkKeys,
+	"routing": routingKeys, "routing.health": healthKeys, "routing.retry_budget": retryBudgetKeys, "billing": billingKeys, "billing.outbox": outboxKeys, "billing.journal": journalKeys, "billing.sinks[]": sinkKeys,
 	"billing.sinks[].file": fileSinkKeys, "billing.sinks[].file.rotate": rotateKeys,
 	"billing.sinks[].nats": natsSinkKeys, "billing.sinks[].nats.tls": tlsKeys,
 	"billing.sinks[].kafka": kafkaKeys, "billing.sinks[].kafka.tls": tlsKeys, "billing.sinks[].kafka.sasl": saslKeys,

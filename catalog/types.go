@@ -188,6 +188,14 @@ type Routing struct {
 	OnFilterFailure  FilterFailure      // default FilterFailureDeny
 	Explain          bool               // clients may send x-shunt-explain: 1. Default false.
 	Health           Health
+
+	// Deadline is how long a request may take to the first byte of an answer, all of its
+	// attempts together. 0, the default: as long as they take.
+	Deadline time.Duration
+	// FallbackWithin: after a first attempt that took longer there is no other. 0, the
+	// default: however long it took.
+	FallbackWithin time.Duration
+	RetryBudget    *RetryBudget // nil, the default: none
 }
 
 // FallbackOn is the set of outcomes after which the next attempt is made.
