@@ -43,8 +43,12 @@ func direct(f catalog.FallbackOn) bool { return names.Direct(f.ConnectFailure, f
 
 // retryOn translates routing.fallback_on (FALL-1). Envoy's "5xx" means every 5xx and
 // no answer at all, for whatever reason; anything less is spelt out.
-func retryOn(f catalog.FallbackOn) (conditions string, statuses []uint32) {
+func retryOn(r *catalog.Routing) (conditions string, statuses []uint32) {
 	var on []string
+	f := r.FallbackOn
+	if r.FallbackWithin > 0 { // of answers, a header tells: see retriableEnds
+		f.ServerErrors, f.Statuses = false, nil
+	}
 	if f.ServerErrors && f.ConnectFailure && f.Reset && f.Timeout {
 		on = append(on, "5xx")
 	} else {

@@ -22,7 +22,7 @@ func requestExtProc(c *catalog.Catalog) *extprocv3.ExternalProcessor {
 	p.ForwardRules = forward(append([]string{
 		":method", ":path", names.HeaderRequestID, "content-type", "authorization",
 		names.HeaderProvider, names.HeaderVariant, names.HeaderBillingMode, names.HeaderExplainAsked,
-		names.HeaderUser, names.HeaderPlan,
+		names.HeaderFirstByte, names.HeaderTimeout, names.HeaderUser, names.HeaderPlan,
 	}, identityHeaders(c)...))
 	p.MetadataOptions = &extprocv3.MetadataOptions{ReceivingNamespaces: shuntNamespace()}
 	return p

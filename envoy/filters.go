@@ -35,10 +35,11 @@ var responseLua string
 // every answer are completed.
 func httpFilters(c *catalog.Catalog, o Options) ([]*hcmv3.HttpFilter, error) {
 	filters := []*hcmv3.HttpFilter{
-		headerMutation(nil, []*mutationv3.HeaderMutation{
-			set(names.HeaderAttempts, "%UPSTREAM_REQUEST_ATTEMPT_COUNT%"),
+		headerMutation(nil, append([]*mutationv3.HeaderMutation{
+			// Where an answer of shunt's own takes the place of a retry, it knows better.
+			ifAbsent(names.HeaderAttempts, "%UPSTREAM_REQUEST_ATTEMPT_COUNT%"),
 			set(names.HeaderExplain, "%DYNAMIC_METADATA("+names.Namespace+":"+names.KeyExplain+")%"),
-		}),
+		}, withoutEnd(c)...)),
 	}
 	if c.Identity.JWT != nil {
 		jwt, err := jwtFilter(c)

@@ -27,6 +27,13 @@ func set(header, format string) *mutationv3.HeaderMutation {
 	return &mutationv3.HeaderMutation{Action: &mutationv3.HeaderMutation_Append{Append: overwrite(header, format)}}
 }
 
+// ifAbsent leaves a header that is there.
+func ifAbsent(header, format string) *mutationv3.HeaderMutation {
+	o := overwrite(header, format)
+	o.AppendAction = corev3.HeaderValueOption_ADD_IF_ABSENT
+	return &mutationv3.HeaderMutation{Action: &mutationv3.HeaderMutation_Append{Append: o}}
+}
+
 func overwrite(header, format string) *corev3.HeaderValueOption {
 	return &corev3.HeaderValueOption{
 		Header:       &corev3.HeaderValue{Key: header, Value: format},
@@ -55,6 +62,7 @@ func toProvider(c *catalog.Catalog) []*mutationv3.HeaderMutation {
 		"cookie", "accept-encoding",
 		"forwarded", "via", "te", "trailer", "x-real-ip", "x-client-ip", "true-client-ip", "cf-connecting-ip", "fastly-client-ip",
 		names.HeaderProvider, names.HeaderVariant, names.HeaderBillingMode, names.HeaderExplainAsked,
+		names.HeaderFirstByte, names.HeaderTimeout,
 	}
 	gone = append(gone, identityHeaders(c)...)
 	m := []*mutationv3.HeaderMutation{removePrefix(names.Prefix), removePrefix("x-envoy-"), removePrefix("x-forwarded-")}

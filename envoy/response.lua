@@ -15,14 +15,14 @@ local HOLD_LIMIT = 65536
 local WITHHELD = { ["401"] = true, ["402"] = true, ["403"] = true, ["404"] = true }
 
 -- Answers an error of shunt's own in place of the provider's answer.
-local function replace_answer(handle, message, code)
+local function replace_answer(handle, status, message, code)
   local body = '{"error":{"message":"' .. message .. '","type":"server_error","param":null,"code":"' .. code .. '"}}'
   handle:body(true):setBytes(body)
   local headers = handle:headers() -- those from before the wait for the body are dead
   for _, name in ipairs({ "content-encoding", "transfer-encoding", "www-authenticate", "etag", "retry-after", "location" }) do
     headers:remove(name)
   end
-  headers:replace(":status", "502")
+  headers:replace(":status", status)
   headers:replace("content-type", "application/json")
   headers:replace("content-length", tostring(#body))
 end
@@ -35,6 +35,24 @@ local function bytes(chunk)
   local n = chunk:length()
   if n == 0 then return "" end
   return chunk:getBytes(0, n)
+end
+
+-- Of a 429, where every offer that could serve was cooling down before: when the first
+-- of them can be asked again. What the last one said of itself is news.
+local function retry_after(handle, headers, provider)
+  local mine = handle:streamInfo():dynamicMetadata():get(NAMESPACE)
+  if not mine or not mine["usable"] then return end
+  local now = handle:timestamp(EnvoyTimestampResolution.MILLISECOND)
+  local own = tonumber(headers:get("retry-after") or "")
+  local first = own
+  for slug, at in pairs(mine["usable"]) do
+    local wait = math.max(1, math.ceil((at - now) / 1000))
+    if not (own and slug == provider) and (not first or wait < first) then first = wait end
+  end
+  if first ~= own then
+    headers:replace("retry-after", string.format("%d", first))
+    headers:remove("retry-after-ms")
+  end
 end
 
 -- JSON
@@ -322,21 +340,27 @@ end
 function envoy_on_response(handle)
   local headers = handle:headers()
   local provider = headers:get("x-provider")
-  if headers:get("x-shunt-outcome") then -- an attempt without an answer, reported by the timed way
+  local outcome = headers:get("x-shunt-outcome")
+  if outcome then -- an attempt without an answer, reported by the timed way
     headers:remove("x-shunt-outcome")
-    replace_answer(handle, "no provider answered", "all_providers_failed")
+    if outcome == "deadline" then
+      replace_answer(handle, "504", "no provider answered in time", "deadline_exceeded")
+    else
+      replace_answer(handle, "502", "no provider answered", "all_providers_failed")
+    end
     return
   end
   if not provider then return end -- not a provider's answer
   local status = headers:get(":status")
   if WITHHELD[status] then
-    replace_answer(handle, "provider " .. provider .. " refused the request", "provider_error")
+    replace_answer(handle, "502", "provider " .. provider .. " refused the request", "provider_error")
     return
   end
   if status:sub(1, 1) == "3" then -- a client that followed it would send the prompt past this gateway
-    replace_answer(handle, "provider " .. provider .. " answered with a redirect", "provider_error")
+    replace_answer(handle, "502", "provider " .. provider .. " answered with a redirect", "provider_error")
     return
   end
+  if status == "429" then retry_after(handle, headers, provider) end
   if status:sub(1, 1) ~= "2" or headers:get("content-encoding") then return end
 
   local text

@@ -86,11 +86,15 @@ func providerAction(s *scene, idle time.Duration) *routev3.RouteAction {
 // that one when the other ends, also in the middle of an answer. No back-off: the next
 // attempt is at another provider.
 func retryPolicy(c *catalog.Catalog) *routev3.RetryPolicy {
-	on, statuses := retryOn(c.Routing.FallbackOn)
+	on, statuses := retryOn(&c.Routing)
+	headers := retriableOutcomes(c.Routing.FallbackOn)
+	if c.Routing.FallbackWithin > 0 {
+		headers = append(headers, retriableEnds(&c.Routing)...)
+	}
 	return &routev3.RetryPolicy{
 		RetryOn:               on,
 		RetriableStatusCodes:  statuses,
-		RetriableHeaders:      retriableOutcomes(c.Routing.FallbackOn),
+		RetriableHeaders:      headers,
 		NumRetries:            wrapperspb.UInt32(0),
 		RefreshClusterOnRetry: true,
 		RetryBackOff:          &routev3.RetryPolicy_RetryBackOff{BaseInterval: duration(time.Millisecond), MaxInterval: duration(time.Millisecond)},

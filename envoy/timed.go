@@ -31,7 +31,7 @@ import (
 
 // timed are the providers that some other provider may outwait, or all.
 func timed(c *catalog.Catalog) []*catalog.Provider {
-	if !direct(c.Routing.FallbackOn) {
+	if !direct(c.Routing.FallbackOn) || c.Routing.Deadline > 0 {
 		return c.Providers
 	}
 	var longest time.Duration
@@ -61,7 +61,7 @@ func timedCluster(c *catalog.Catalog, p *catalog.Provider) *clusterv3.Cluster {
 	}}}
 	filters := []*hcmv3.HttpFilter{
 		retryFilter(c),
-		headerMutation([]*mutationv3.HeaderMutation{set(names.HeaderTimed, p.Slug)}, nil),
+		headerMutation([]*mutationv3.HeaderMutation{set(names.HeaderTimed, p.Slug)}, attemptEnd(c)),
 		upstreamCodec(),
 	}
 	return &clusterv3.Cluster{
@@ -93,6 +93,9 @@ func timedListener(s *scene, o Options) *listenerv3.Listener {
 		IncludeRequestAttemptCount: true, // 1: the retry filter behind here is skipped
 	}
 	for _, p := range s.timed {
+		if s.Routing.Deadline > 0 {
+			host.Routes = append(host.Routes, deadlineRoute(p))
+		}
 		host.Routes = append(host.Routes, timedRoute(p))
 	}
 	manager := &hcmv3.HttpConnectionManager{
@@ -100,9 +103,7 @@ func timedListener(s *scene, o Options) *listenerv3.Listener {
 		RouteSpecifier: &hcmv3.HttpConnectionManager_RouteConfig{
 			RouteConfig: &routev3.RouteConfiguration{Name: names.TimedListener, VirtualHosts: []*routev3.VirtualHost{host}},
 		},
-		HttpFilters: []*hcmv3.HttpFilter{
-			httpFilter("envoy.filters.http.router", pack(&routerv3.Router{SuppressEnvoyHeaders: true})),
-		},
+		HttpFilters:                timedFilters(s.Catalog),
 		StreamIdleTimeout:          duration(0),
 		GenerateRequestId:          wrapperspb.Bool(false),
 		LocalReplyConfig:           timedReplies(s.Routing.FallbackOn),
@@ -118,6 +119,16 @@ func timedListener(s *scene, o Options) *listenerv3.Listener {
 			ConfigType: &listenerv3.Filter_TypedConfig{TypedConfig: pack(manager)},
 		}}}},
 	}
+}
+
+// timedFilters let an attempt have less time than its route says, where that can be.
+func timedFilters(c *catalog.Catalog) []*hcmv3.HttpFilter {
+	router := httpFilter("envoy.filters.http.router", pack(&routerv3.Router{SuppressEnvoyHeaders: true}))
+	if direct(c.Routing.FallbackOn) && c.Routing.Deadline == 0 {
+		return []*hcmv3.HttpFilter{router}
+	}
+	wait := set("x-envoy-upstream-rq-per-try-timeout-ms", "%REQ("+names.HeaderWait+")%")
+	return []*hcmv3.HttpFilter{headerMutation([]*mutationv3.HeaderMutation{wait}, nil), router}
 }
 
 func timedRoute(p *catalog.Provider) *routev3.Route {
@@ -140,6 +151,17 @@ func timedRoute(p *catalog.Provider) *routev3.Route {
 	}
 }
 
+const routeDeadline = "deadline"
+
+// deadlineRoute is timedRoute for an attempt that the request's deadline ends: its name
+// is all that is left to tell by, when the provider's filters have seen the headers.
+func deadlineRoute(p *catalog.Provider) *routev3.Route {
+	r := timedRoute(p)
+	r.Name = routeDeadline
+	r.Match.Headers = append(r.Match.Headers, headerIs(names.HeaderDeadline, "1"))
+	return r
+}
+
 // timedReplies tell the attempt's outcome to the connection manager in front, which
 // retries on it, to the access log and to the response filter. Their status is one
 // that is not retried for itself.
@@ -155,8 +177,10 @@ func timedReplies(f catalog.FallbackOn) *hcmv3.LocalReplyConfig {
 			HeadersToAdd: []*corev3.HeaderValueOption{overwrite(names.HeaderOutcome, value)},
 		}
 	}
+	timeout := details("response_timeout") + " || " + details("per_try") + " || " + details("upstream_per_try") + " || response.code == 504"
 	return &hcmv3.LocalReplyConfig{Mappers: []*hcmv3.ResponseMapper{
-		outcome(details("response_timeout")+" || "+details("per_try")+" || "+details("upstream_per_try")+" || response.code == 504", names.OutcomeTimeout),
+		outcome(`xds.route_name == "`+routeDeadline+`" && (`+timeout+`)`, names.OutcomeDeadline),
+		outcome(timeout, names.OutcomeTimeout),
 		outcome(details("upstream_reset_before_response_started{connection_failure")+" || "+
 			details("upstream_reset_before_response_started{connection_timeout")+" || "+
 			details("upstream_reset_before_response_started{remote_connection_failure")+" || "+

@@ -60,7 +60,7 @@ func upstreamProtocol(e catalog.Endpoint, filters []*hcmv3.HttpFilter) *httpv3.H
 func upstreamFilters(c *catalog.Catalog, p *catalog.Provider, o Options) []*hcmv3.HttpFilter {
 	f := []*hcmv3.HttpFilter{
 		retryFilter(c),
-		headerMutation(toProvider(c), fromProvider(p.Slug), allTrailers()...),
+		headerMutation(toProvider(c), append(fromProvider(p.Slug), attemptEnd(c)...), allTrailers()...),
 	}
 	if !p.APIKey.IsZero() {
 		f = append(f, credentials(p, o))

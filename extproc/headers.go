@@ -21,6 +21,7 @@ type headers struct {
 	explain     bool
 
 	provider, variant, billingMode []string
+	firstByte, timeout             []string
 }
 
 func readHeaders(h *extprocv3.HttpHeaders, id *identity.Reader) headers {
@@ -42,6 +43,10 @@ func readHeaders(h *extprocv3.HttpHeaders, id *identity.Reader) headers {
 			out.variant = append(out.variant, string(value))
 		case names.HeaderBillingMode:
 			out.billingMode = append(out.billingMode, string(value))
+		case names.HeaderFirstByte:
+			out.firstByte = append(out.firstByte, string(value))
+		case names.HeaderTimeout:
+			out.timeout = append(out.timeout, string(value))
 		case names.HeaderExplainAsked:
 			out.explain = string(value) == "1"
 		}

@@ -12,6 +12,7 @@ import (
 type World struct {
 	Snapshot *policy.Snapshot
 	Identity *identity.Reader
+	Budget   *Budget // of the snapshot's catalog; nil: chains are never shortened
 }
 
 // Live is the world of the moment. A request loads it once and reads that one to its

@@ -15,20 +15,39 @@ import (
 type plan struct {
 	// AskedUsage: attempt 1 asked for a usage chunk that the client did not ask
 	// for, so an attempt that cannot be asked has to be un-asked (BILL-7).
-	AskedUsage bool          `json:"asked_usage,omitempty"`
-	Attempts   []planAttempt `json:"attempts"`
+	AskedUsage bool `json:"asked_usage,omitempty"`
+	// Second and Deadline are until when a second attempt may begin, and any; in ms
+	// since 1970. 0: at any time.
+	Second   int64 `json:"second,omitempty"`
+	Deadline int64 `json:"deadline,omitempty"`
+	// Catalog is the hash that offers' indexes belong to. Where it is not there,
+	// attempts say nothing of their offers: they are given less time than usual.
+	Catalog  string        `json:"catalog,omitempty"`
+	Attempts []planAttempt `json:"attempts"`
 }
 
 type planAttempt struct {
 	Model string `json:"model"` // the offer's upstream id
 	Path  string `json:"path"`  // with the client's query
 	Usage bool   `json:"usage,omitempty"`
+	Offer int    `json:"offer,omitempty"` // its index
+	Wait  int64  `json:"wait,omitempty"`  // see timeouts.wait, in ms
+	Bound bool   `json:"bound,omitempty"` // the deadline may cut it short
 }
 
 // appendPlan writes the plan of a decision with more than one attempt.
 func appendPlan(dst []byte, d *policy.Decision, rq *routed) []byte {
 	dst = append(dst, `{"asked_usage":`...)
 	dst = strconv.AppendBool(dst, rq.askUsage)
+	if rq.second > 0 {
+		dst = strconv.AppendInt(append(dst, `,"second":`...), rq.second, 10)
+	}
+	if rq.deadline > 0 {
+		dst = strconv.AppendInt(append(dst, `,"deadline":`...), rq.deadline, 10)
+	}
+	if rq.timeouts.asked == 0 {
+		dst = openai.AppendString(append(dst, `,"catalog":`...), rq.catalog)
+	}
 	dst = append(dst, `,"attempts":[`...)
 	for i, a := range d.Attempts {
 		if i > 0 {
@@ -40,6 +59,11 @@ func appendPlan(dst []byte, d *policy.Decision, rq *routed) []byte {
 		dst = openai.AppendString(dst, rq.upstreamPath(a.Offer))
 		dst = append(dst, `,"usage":`...)
 		dst = strconv.AppendBool(dst, rq.wantUsage && a.Offer.StreamUsage)
+		dst = strconv.AppendInt(append(dst, `,"offer":`...), int64(a.Offer.Index), 10)
+		if wait := rq.timeouts.wait(i, a.Offer.Provider); wait > 0 {
+			dst = strconv.AppendInt(append(dst, `,"wait":`...), wait.Milliseconds(), 10)
+			dst = strconv.AppendBool(append(dst, `,"bound":`...), i >= rq.timeouts.bound)
+		}
 		dst = append(dst, '}')
 	}
 	return append(dst, `]}`...)

@@ -90,7 +90,7 @@ type session interface {
 
 func (s *Server) begin(ctx context.Context, overloaded bool) session {
 	if v := metadata.ValueFromIncomingContext(ctx, names.PhaseKey); len(v) == 1 && v[0] == names.PhaseRetry {
-		return &retrySession{}
+		return &retrySession{decider: s.Decider}
 	}
 	if overloaded {
 		s.shed.Add(1)

@@ -93,13 +93,19 @@ type routed struct {
 	timeouts  timeouts
 	explain   string
 	sticky    string // key of the conversation, where its provider is to be remembered
+
+	second, deadline int64            // see plan
+	catalog          string           // see plan
+	usable           map[string]int64 // see names.KeyUsable
 }
 
 // reading is a request as it was understood, with the snapshot that all of it is
 // decided by.
 type reading struct {
 	snap    *policy.Snapshot
+	budget  *Budget
 	headers headers
+	limits  limits
 	api     catalog.API
 	object  openai.Object
 	req     *policy.Request
@@ -111,7 +117,7 @@ func (d *Decider) read(h *extprocv3.HttpHeaders, body []byte) (rd reading, refus
 	if world == nil {
 		return rd, &policy.Error{Status: 503, Code: openai.CodeOverloaded, Message: "starting up; try again"}
 	}
-	rd.snap = world.Snapshot
+	rd.snap, rd.budget = world.Snapshot, world.Budget
 	rd.headers = readHeaders(h, world.Identity)
 	var ok bool
 	if rd.api, ok = catalog.APIOf(rd.headers.path); !ok {
@@ -122,7 +128,9 @@ func (d *Decider) read(h *extprocv3.HttpHeaders, body []byte) (rd reading, refus
 		return rd, &policy.Error{Status: 400, Code: policy.CodeInvalidJSON, Message: "the request body is " + err.Error()}
 	}
 	in := input(rd.api, &rd.headers, &rd.object)
-	rd.req, refusal = policy.Read(&in, rd.snap.Catalog)
+	if rd.req, refusal = policy.Read(&in, rd.snap.Catalog); refusal == nil {
+		rd.limits, refusal = readLimits(&rd.headers)
+	}
 	return rd, refusal
 }
 
@@ -144,7 +152,10 @@ func (d *Decider) decide(h *extprocv3.HttpHeaders, body []byte, seen *Outcome) (
 	}
 	rq := &routed{id: rd.headers.id, api: rd.api, query: rd.headers.query, decision: dec, stream: openai.StreamRequested(&rd.object), sticky: stickyKey}
 	seen.Stream = rq.stream
-	rq.timeouts = timeoutsOf(dec, rd.snap.Catalog)
+	if rd.budget != nil {
+		rd.budget.Grant(dec, now)
+	}
+	rq.limit(&rd, now)
 	rq.rewrite(&rd.object)
 	rq.quote = d.quote(rq, &rd, now, len(body))
 	if rd.headers.explain && rd.snap.Catalog.Routing.Explain {
@@ -207,15 +218,19 @@ func (rq *routed) upstreamPath(o *catalog.Offer) string {
 // soon as it arrives, so everything that routing needs is in it.
 func (rq *routed) head() *extprocv3.ProcessingResponse {
 	first := rq.decision.Attempts[0].Offer
+	set := []*corev3.HeaderValueOption{
+		setHeader(names.HeaderRoute, names.Route(rq.answerAPI().String(), rq.timeouts.silence)),
+		setHeader(":path", rq.upstreamPath(first)),
+		setHeader("content-length", strconv.Itoa(len(rq.body))),
+		setHeader("x-envoy-max-retries", strconv.Itoa(len(rq.decision.Attempts)-1)),
+		setHeader("x-envoy-upstream-rq-per-try-timeout-ms", strconv.FormatInt(rq.timeouts.perTry().Milliseconds(), 10)),
+	}
+	if wait := rq.timeouts.wait(0, first.Provider); wait > 0 {
+		set = append(set, waitHeaders(untilDeadline(wait, rq.timeouts.left()))...)
+	}
 	r := headersResponse(&extprocv3.CommonResponse{
 		ClearRouteCache: true,
-		HeaderMutation: &extprocv3.HeaderMutation{SetHeaders: []*corev3.HeaderValueOption{
-			setHeader(names.HeaderRoute, names.Route(rq.answerAPI().String(), rq.timeouts.silence)),
-			setHeader(":path", rq.upstreamPath(first)),
-			setHeader("content-length", strconv.Itoa(len(rq.body))),
-			setHeader("x-envoy-max-retries", strconv.Itoa(len(rq.decision.Attempts)-1)),
-			setHeader("x-envoy-upstream-rq-per-try-timeout-ms", strconv.FormatInt(rq.timeouts.perTry().Milliseconds(), 10)),
-		}},
+		HeaderMutation:  &extprocv3.HeaderMutation{SetHeaders: set},
 	})
 	r.DynamicMetadata = rq.metadata()
 	return r
@@ -234,7 +249,7 @@ func (rq *routed) metadata() *structpb.Struct {
 	groups := make([]*structpb.Value, len(rq.decision.Attempts))
 	for i, a := range rq.decision.Attempts {
 		name := a.Offer.Provider.Slug
-		if rq.timeouts.timed(a.Offer.Provider) {
+		if rq.timeouts.timed(i, a.Offer.Provider) {
 			name = names.TimedGroup(name)
 		}
 		groups[i] = structpb.NewStructValue(&structpb.Struct{Fields: map[string]*structpb.Value{
@@ -253,6 +268,9 @@ func (rq *routed) metadata() *structpb.Struct {
 	}
 	if rq.sticky != "" {
 		f[names.KeySticky] = structpb.NewStringValue(rq.sticky)
+	}
+	if rq.usable != nil {
+		f[names.KeyUsable] = numbers(rq.usable)
 	}
 	if rq.explain != "" {
 		f[names.KeyExplain] = structpb.NewStringValue(rq.explain)

@@ -45,6 +45,15 @@ type Decision struct {
 	Paygo bool
 }
 
+// Shorten leaves the first n attempts, and says why of the others. What is charged
+// stays as it was decided.
+func (d *Decision) Shorten(n int, why Reason) {
+	for _, a := range d.Attempts[n:] {
+		d.Left = append(d.Left, LeftOut{a.Offer, why})
+	}
+	d.Attempts = d.Attempts[:n]
+}
+
 // Attempt is one try at one offer.
 type Attempt struct {
 	Offer   *catalog.Offer

@@ -42,6 +42,9 @@ const (
 	ResolvedToOne                        // SEL-6
 	FallbacksOff                         // SEL-8
 	BeyondMaxAttempts                    // SEL-14
+	BeyondRetryBudget                    // routing.retry_budget: see Shorten
+
+	Reasons // is more than any of them
 )
 
 var reasonText = map[Reason]string{
@@ -75,6 +78,7 @@ var reasonText = map[Reason]string{
 	ResolvedToOne:     "filters resolve to one provider",
 	FallbacksOff:      "fallbacks are off",
 	BeyondMaxAttempts: "beyond max_attempts",
+	BeyondRetryBudget: "beyond the retry budget",
 }
 
 // String returns short English.

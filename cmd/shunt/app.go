@@ -166,7 +166,7 @@ func world(c *catalog.Catalog, resolve func(catalog.Secret) (string, error)) (*e
 	if err != nil {
 		return nil, inputError{fmt.Errorf("identity.trusted_headers.secret: %w", err)}
 	}
-	return &extproc.World{Snapshot: &policy.Snapshot{Catalog: c}, Identity: id}, nil
+	return &extproc.World{Snapshot: &policy.Snapshot{Catalog: c}, Identity: id, Budget: extproc.NewBudget(c)}, nil
 }
 
 // current is the catalog that was published last.

@@ -242,7 +242,9 @@ func (v *vitals) end(f flight, known bool, at spot, e health.Event) {
 // tell passes an event on, if a reload has not taken its offer away.
 func (v *vitals) tell(at spot, e health.Event) {
 	if index, ok := at.in(v.world.Snapshot.Catalog); ok {
-		e.Offer = index
+		if e.Offer = index; e.Outcome == health.Timeout && e.Status == 0 && hurried(v.world.Snapshot.Catalog.Offers()[index], e.Duration) {
+			e.Outcome = health.Unknown
+		}
 		v.table.Apply(&e, time.Now())
 	}
 }
@@ -288,5 +290,6 @@ func (a *app) unsettle(l *billing.Ledger) func(quote string, last *billing.Recor
 // settle settles a request and learns from it.
 func (a *app) settle(ctx context.Context, q *billing.Quote, r *billing.Record) error {
 	a.vitals.ended(q, r)
+	a.spend(q, r)
 	return a.accounts.ledger.Settle(ctx, q, r)
 }

@@ -18,6 +18,9 @@ const (
 	KeyStripUsage     = "strip_usage"     // bool: a usage chunk is not the client's (BILL-7)
 	KeySticky         = "sticky"          // string: the conversation whose provider is recorded (CACHE-4)
 	KeyExplain        = "explain"         // string: the explanation a client asked for
+	// KeyUsable is there where all offers of the chain cool down: by provider, when the
+	// first of its offers is usable again, in ms since 1970.
+	KeyUsable = "usable"
 )
 
 // Keys that the response filter sets in Namespace.
@@ -61,6 +64,10 @@ const (
 	HeaderRequestID   = "x-request-id"
 	HeaderVariant     = "x-variant-id"
 	HeaderBillingMode = "x-billing-mode"
+	// HeaderFirstByte and HeaderTimeout are how long a client wants to wait: for the
+	// first byte of one attempt, and of an answer, all attempts together.
+	HeaderFirstByte = "x-first-byte-timeout"
+	HeaderTimeout   = "x-request-timeout"
 )
 
 // Resources of Envoy's configuration.
@@ -97,7 +104,20 @@ const (
 	OutcomeTimeout        = "timeout"
 	OutcomeConnectFailure = "connect_failure"
 	OutcomeReset          = "reset"
+	OutcomeDeadline       = "deadline" // cut by the deadline of its request: nothing follows it
 )
+
+// An attempt on the timed way that is given less time than its provider's own has
+// HeaderWait, in milliseconds; HeaderDeadline beside it says that the request's
+// deadline comes then.
+const (
+	HeaderWait     = Prefix + "wait"
+	HeaderDeadline = Prefix + "deadline"
+)
+
+// HeaderEnd is what became of an attempt that was answered, for Envoy's retry
+// conditions: "503 1 2841" is its status, its number, and after how many ms it came.
+const HeaderEnd = Prefix + "end"
 
 const (
 	providerCluster = "shunt_provider_"

@@ -59,8 +59,16 @@ func recordOf(e *logv3.HTTPAccessLogEntry) (*billing.Record, error) {
 		Usage:        usage,
 	}
 	r.Last = last(e, r)
+	if r.AttemptCount > 0 && strings.HasPrefix(e.GetResponse().GetResponseCodeDetails(), shuntsOwn) {
+		r.AttemptCount--
+		r.Last = billing.Attempt{}
+	}
 	return r, err
 }
+
+// shuntsOwn begins the response_code_details of an answer of shunt's. Where Envoy counted
+// an attempt, it stands in the place of that: the attempt would have begun too late.
+const shuntsOwn = "shunt_"
 
 // last is what the request's own entry says of the last attempt. The status is the
 // one that the client got, which is the provider's only for a success.
@@ -139,6 +147,7 @@ var timedOutcomes = map[string]billing.Outcome{
 	names.OutcomeTimeout:        billing.OutcomeTimeout,
 	names.OutcomeConnectFailure: billing.OutcomeConnectFailure,
 	names.OutcomeReset:          billing.OutcomeReset,
+	names.OutcomeDeadline:       billing.OutcomeTimeout,
 }
 
 // end says who ended the answer. The stream's idle timeout is the provider's: it was

@@ -15,6 +15,8 @@ const (
 // Those of a request that cannot be read or decided are policy's.
 const (
 	CodeOverloaded         = "overloaded"
+	CodeAllProvidersFailed = "all_providers_failed"
+	CodeDeadlineExceeded   = "deadline_exceeded" // routing.deadline
 	CodeNotFound           = "not_found"
 	CodeMethodNotSupported = "method_not_supported"
 	CodeSessionRequired    = "session_required"

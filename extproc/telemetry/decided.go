@@ -25,7 +25,7 @@ type decidedMeters struct {
 
 const (
 	kinds   = int(policy.KindCaching) + 1
-	reasons = int(policy.BeyondMaxAttempts) + 1
+	reasons = int(policy.Reasons)
 	phases  = int(extproc.PhaseShed) + 1
 )
 
