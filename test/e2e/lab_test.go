@@ -137,6 +137,9 @@ func (l *lab) close(failed bool) error {
 	if err == nil {
 		err = l.calls.settled(l.Shunt)
 	}
+	if _, script, failed := strings.Cut(l.Output(), "script log: "); failed {
+		err = errors.Join(err, fmt.Errorf("the response filter failed: %s", clip(script)))
+	}
 	for _, f := range l.fakes {
 		f.Close()
 	}
