@@ -85,6 +85,7 @@ func (a *app) sinkFigures() {
 	t.Counts("shunt.sink.delivered", "", "events that the sink took", each(func(s sink) float64 { return float64(s.Delivered) }))
 	t.Counts("shunt.sink.failures", "", "tries that the sink did not take", each(func(s sink) float64 { return float64(s.Failures) }))
 	t.Counts("shunt.sink.dead_letters", "", "events that were given up for the sink", each(func(s sink) float64 { return float64(s.Dead) }))
+	t.Gauges("shunt.sink.dead_letters.waiting", "", "dead letters that wait, also from before", each(func(s sink) float64 { return float64(s.Buried) }))
 	t.Gauges("shunt.sink.backlog", "", "events that the sink has not got", each(func(s sink) float64 { return float64(s.Backlog) }))
 	t.Gauges("shunt.sink.failing", "", "1 while the sink takes nothing", each(func(s sink) float64 { return truth(s.Failing) }))
 	t.Gauges("shunt.sink.oldest.age", "s", "age of the oldest event that the sink has not got", each(func(s sink) float64 { return s.Age.Seconds() }))

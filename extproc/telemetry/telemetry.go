@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"strings"
 	"sync/atomic"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -115,10 +116,17 @@ func (t *Telemetry) failed(err error) {
 	t.log.Warn("telemetry", "error", err)
 }
 
-// Handler serves the metrics to Prometheus.
+// Handler serves the metrics to Prometheus. One that cannot be had takes no other
+// along.
 func (t *Telemetry) Handler() http.Handler {
-	return promhttp.HandlerFor(t.registry, promhttp.HandlerOpts{})
+	return promhttp.HandlerFor(t.registry, promhttp.HandlerOpts{ErrorHandling: promhttp.ContinueOnError, ErrorLog: scrapeLog{t}})
 }
+
+// scrapeLog takes what went wrong in a scrape.
+type scrapeLog struct{ *Telemetry }
+
+// Println implements promhttp.Logger.
+func (l scrapeLog) Println(v ...any) { l.failed(errors.New(strings.TrimSpace(fmt.Sprintln(v...)))) }
 
 // Close sends what is left, as far as ctx allows.
 func (t *Telemetry) Close(ctx context.Context) error {

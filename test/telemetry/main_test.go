@@ -34,6 +34,7 @@ const (
 type site struct {
 	*harness.Shunt
 	alpha, beta *harness.Provider
+	config      string // but for what harness adds
 }
 
 func startSite(t *testing.T, more string) *site {
@@ -42,7 +43,7 @@ func startSite(t *testing.T, more string) *site {
 		alpha: harness.StartProvider(t, demo.Config{Name: "alpha", APIKey: keyAlpha}),
 		beta:  harness.StartProvider(t, demo.Config{Name: "beta"}),
 	}
-	s.Shunt = harness.Run(t, fmt.Sprintf(`
+	s.config = fmt.Sprintf(`
 providers:
   alpha: {endpoint: %q, api_key: %s}
   beta: {endpoint: %q}
@@ -54,7 +55,8 @@ models:
       - {provider: alpha, model: up-a, caching: true, price: {prompt: 1, completion: 1}, estimate: {ttft: 10ms}}
       - {provider: beta, model: up-b, price: {prompt: 2, completion: 2}, estimate: {ttft: 20ms}}
 routing: {health: {explore: 0%%}}
-`, s.alpha.URL, keyAlpha, s.beta.URL)+more)
+`, s.alpha.URL, keyAlpha, s.beta.URL) + more
+	s.Shunt = harness.Run(t, s.config)
 	return s
 }
 

@@ -10,7 +10,6 @@ import (
 	"testing"
 
 	"github.com/shunt-gateway/shunt/cmd/shunt/demo"
-	"github.com/shunt-gateway/shunt/test/harness"
 )
 
 // traffic is a bit of everything, so that every metric has every label.
@@ -41,16 +40,11 @@ func TestMetrics(t *testing.T) {
 	t.Parallel()
 	s := startSite(t, "")
 	s.traffic(t)
-	var m *metrics
-	harness.Eventually(t, "every metric does what its name says", func() (err error) {
-		if m, err = s.scrape(); err != nil {
-			return err
-		}
-		return figures(m)
-	})
+	m := s.eventually(t, "every metric does what its name says", figures)
 	t.Run("secrets", func(t *testing.T) { noSecrets(t, m) })
 	t.Run("documented", func(t *testing.T) { isDocumented(t, m) })
 	t.Run("hostile names", func(t *testing.T) { hostileNames(t, s, m) })
+	t.Run("changes", func(t *testing.T) { changes(t, s) })
 }
 
 // figures are what the traffic comes to.
@@ -91,7 +85,7 @@ func figures(m *metrics) error {
 		{1, "shunt_ext_proc_duration_seconds", []string{"phase", "retry"}},
 		{11, "shunt_ext_proc_duration_seconds", []string{"phase", "decide"}},
 		{1, "shunt_config_info", nil}, {1, "shunt_state_connected", nil}, {1, "shunt_envoy_current", nil}, {1, "shunt_outbox_connected", nil},
-		{0, "shunt_billing_backlog", nil}, {0, "shunt_envoy_restarts_total", nil}, {8, "shunt_admitted_total", nil},
+		{0, "shunt_telemetry_errors_total", nil}, {0, "shunt_billing_backlog", nil}, {0, "shunt_envoy_restarts_total", nil}, {8, "shunt_admitted_total", nil},
 		{8, "shunt_sink_delivered_total", []string{"kind", "file", "sink", "events.jsonl"}},
 	} {
 		if got := m.value(c.name, c.labels...); got != c.want {
@@ -179,13 +173,7 @@ func hostileNames(t *testing.T, s *site, before *metrics) {
 		s.send(t, chatPath, chat(fmt.Sprintf("m-%d-hunter2", i), ""))
 		s.send(t, chatPath, chat("m", fmt.Sprintf(`,"provider":"p-%d-hunter2"`, i)))
 	}
-	var after *metrics
-	harness.Eventually(t, "the refusals are counted", func() (err error) {
-		if after, err = s.scrape(); err != nil {
-			return err
-		}
-		return after.want(2*n, "shunt_refusals_total")
-	})
+	after := s.eventually(t, "the refusals are counted", func(m *metrics) error { return m.want(2*n, "shunt_refusals_total") })
 	if strings.Contains(after.text, "hunter2") || after.series() > before.series() {
 		t.Errorf("%d series have become %d:\n%s", before.series(), after.series(), after.text)
 	}

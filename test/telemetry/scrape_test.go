@@ -7,10 +7,13 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"testing"
 
 	dto "github.com/prometheus/client_model/go"
 	"github.com/prometheus/common/expfmt"
 	"github.com/prometheus/common/model"
+
+	"github.com/shunt-gateway/shunt/test/harness"
 )
 
 // metrics are what /metrics says, by name.
@@ -39,6 +42,18 @@ func (s *site) scrape() (*metrics, error) {
 	parser := expfmt.NewTextParser(model.LegacyValidation)
 	families, err := parser.TextToMetricFamilies(strings.NewReader(string(text)))
 	return &metrics{string(text), families}, err
+}
+
+// eventually scrapes until f has no error, and returns what it saw then.
+func (s *site) eventually(t *testing.T, what string, f func(*metrics) error) (m *metrics) {
+	t.Helper()
+	harness.Eventually(t, what, func() (err error) {
+		if m, err = s.scrape(); err != nil {
+			return err
+		}
+		return f(m)
+	})
+	return m
 }
 
 // value adds up the series of a metric that have these labels: name, value, name,
