@@ -55,60 +55,6 @@ func readFile(rd *audit.Reader, stdin io.Reader, name string, each func(*audit.L
 	return nil
 }
 
-// verifyCommand recomputes every amount.
-func verifyCommand() *cobra.Command {
-	return &cobra.Command{
-		Use:   "verify FILE…",
-		Short: "recompute every amount from its event's own figures",
-		Long: "verify reads files of events (- is standard input) and checks that every amount follows from the usage, the price,\n" +
-			"the tiers and the status that stand beside it, that the price is the one quoted, and that no event is there in two\n" +
-			"versions. It prints what does not fit with its place, and exits 1 if there is any. An event that is there again, byte\n" +
-			"for byte, was delivered twice: that is counted, and no mistake.",
-		Args: cobra.MinimumNArgs(1),
-		RunE: func(cmd *cobra.Command, files []string) error {
-			events, again, wrong := 0, 0, 0
-			err := readEvents(cmd.InOrStdin(), files, func(l *audit.Line) error {
-				events++
-				problems := problemsOf(l)
-				for _, p := range problems {
-					if _, err := fmt.Fprintf(cmd.OutOrStdout(), "%s: %s%s\n", l.At(), idOf(l), p); err != nil {
-						return err
-					}
-				}
-				switch {
-				case len(problems) > 0:
-					wrong++
-				case l.First != "":
-					again++
-				}
-				return nil
-			})
-			if err != nil {
-				return err
-			}
-			if wrong > 0 {
-				return inputError{fmt.Errorf("%d of %d events do not add up", wrong, events)}
-			}
-			_, err = fmt.Fprintf(cmd.OutOrStdout(), "%d events, %d of them delivered again: every amount follows from its event\n", events, again)
-			return err
-		},
-	}
-}
-
-func problemsOf(l *audit.Line) []string {
-	if l.Err != nil {
-		return []string{l.Err.Error()}
-	}
-	return audit.Check(l.Event)
-}
-
-func idOf(l *audit.Line) string {
-	if l.Event == nil {
-		return ""
-	}
-	return fmt.Sprintf("event %.128q: ", l.Event.ID)
-}
-
 // exportCommand adds events up.
 func exportCommand() *cobra.Command {
 	var by []string

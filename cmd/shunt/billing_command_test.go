@@ -63,6 +63,57 @@ func TestBillingVerify(t *testing.T) {
 	}
 }
 
+// With a configuration, prices are compared with it if it is the one that quoted, and
+// it is said how many events were quoted by another.
+func TestBillingVerifyAgainstTheConfiguration(t *testing.T) {
+	dir := t.TempDir()
+	config, path := filepath.Join(dir, "shunt.yaml"), filepath.Join(dir, "events.jsonl")
+	writeFile(t, config, `providers: {novita: {endpoint: "https://a.example"}}
+models: {kimi: {price: {prompt: 3, completion: 4}, offers: [{provider: novita, model: m, price: {prompt: 1, completion: 2}}]}}
+billing: {markup: 10%, sinks: []}
+`)
+	c, err := (&configFlags{path: config}).load()
+	if err != nil {
+		t.Fatal(err)
+	}
+	event := func(id string, edits ...string) string {
+		t.Helper()
+		line := eventLine(id, 1000, "0.0011")
+		for i := 0; i < len(edits); i += 2 {
+			if !strings.Contains(line, edits[i]) {
+				t.Fatalf("%s is not in %s", edits[i], line)
+			}
+			line = strings.ReplaceAll(line, edits[i], edits[i+1])
+		}
+		return line
+	}
+	ours := []string{`"catalog":"c"`, `"catalog":"` + c.Hash + `"`}
+	byDefault := append(ours, `"explicit"`, `"default"`, `"request":"0","markup":"0.1"},"amount":"0.0011","list_amount":"0.0011"`,
+		`"request":"0","markup":"0"},"amount":"0.003","list_amount":"0.003"`, `"price":{"prompt":"1","completion":"2","cache_read":null,"cache_write":null,"request":"0","markup":"0"}`,
+		`"price":{"prompt":"3","completion":"4","cache_read":null,"cache_write":null,"request":"0","markup":"0"}`)
+	writeFile(t, path, event("a", ours...)+event("b")+event("d", byDefault...))
+	out, errOut, code := shunt(t, "", "billing", "verify", "-c", config, path)
+	want := "configuration " + c.Hash + ": 2 events were quoted by it, and compared with its prices\n" +
+		`1 events were quoted by OTHER configurations; their amounts were recomputed from their own prices, which were NOT compared: ["c"]` + "\n" +
+		"3 events, 0 of them delivered again: every amount follows from its event\n"
+	if code != 0 || out != want {
+		t.Errorf("exit %d: %s%s", code, out, errOut)
+	}
+	for name, c := range map[string]struct{ line, want string }{
+		"a cheaper price":       {event("e", append(ours, `"prompt":"1"`, `"prompt":"0.5"`, `"0.0011"`, `"0.00055"`)...), "no offer of novita for m at the chain's price and markup"},
+		"a smaller markup":      {event("e", append(ours, `"markup":"0.1"`, `"markup":"0.05"`, `"0.0011"`, `"0.00105"`)...), "no offer of novita"},
+		"a cheaper default":     {event("e", append(byDefault, `"prompt":"3"`, `"prompt":"2"`, `"0.003"`, `"0.002"`)...), "not the configuration's default price of kimi"},
+		"another model":         {event("e", append(byDefault, `"model":"kimi"`, `"model":"other"`)...), "not the configuration's default price of other"},
+		"another currency":      {event("e", append(ours, `"USD"`, `"JPY"`)...), `currency is "JPY", the configuration's is USD`},
+		"an offer from nowhere": {event("e", append(ours, `"novita"`, `"elsewhere"`)...), "no offer of elsewhere"},
+		"an exponent":           {event("e", append(ours, `"prompt":"1"`, `"prompt":"1e999999999"`)...), "no offer of novita"},
+	} {
+		if out, errOut, code := shunt(t, c.line, "billing", "verify", "-c", config, "-"); code != exitInput || !strings.Contains(out, c.want) {
+			t.Errorf("%s: exit %d: %s%s", name, code, out, errOut)
+		}
+	}
+}
+
 func TestBillingExport(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "events.jsonl")
 	writeFile(t, path, eventLine("a", 1000, "0.0011")+eventLine("b", 10, "0.000011")+eventLine("a", 1000, "0.0011"))
