@@ -15,11 +15,10 @@ import (
 // files are those of a journal: the one that Envoy writes to, and those that it wrote
 // to before.
 type files struct {
-	path  string
-	start time.Time
-	live  *part // nil: there is none yet
-	old   []*part
-	buf   []byte
+	path string // clean
+	live *part  // nil: there is none yet
+	old  []*part
+	buf  []byte
 
 	number int  // of the newest file that was rotated away
 	asking bool // Envoy has not been made to open the file again yet
@@ -28,7 +27,7 @@ type files struct {
 const (
 	// strayTime: an Envoy that is to go, as one whose shunt was killed, drains for
 	// minutes, and writes to the file that it has open whatever that is called by then.
-	strayTime = 15 * time.Minute
+	strayTime = 10 * time.Minute
 	// leftTime is enough for an Envoy that was told to open its file again.
 	leftTime = 30 * time.Second
 	// reopenTimeout bounds the telling.
@@ -43,6 +42,9 @@ func (s *files) read(now time.Time, first bool, stop func() bool, line func([]by
 		errs = append(errs, s.adopt(now, s.siblings()...))
 	}
 	errs = append(errs, s.follow(now))
+	if first && s.live != nil {
+		s.live.stray = true
+	}
 	for _, p := range s.old {
 		errs = append(errs, p.read(s.buf, now, stop, line, long))
 	}
@@ -93,7 +95,7 @@ func (s *files) adopt(now time.Time, paths ...string) error {
 			errs = append(errs, err)
 			continue
 		}
-		p.left = now
+		p.left, p.stray = now, true
 		s.old = append(s.old, p)
 	}
 	return errors.Join(errs...)
@@ -113,11 +115,12 @@ func (s *files) siblings() []string {
 		if !ok || more == "" || !e.Type().IsRegular() || slices.Contains(packed, filepath.Ext(more)) {
 			continue
 		}
-		if n, err := strconv.Atoi(strings.TrimPrefix(more, ".")); err == nil {
+		path := filepath.Join(filepath.Dir(s.path), e.Name())
+		if n, ok := s.rotated(path); ok {
 			s.number = max(s.number, n)
 		}
 		if info, err := e.Info(); err == nil {
-			all = append(all, file{filepath.Join(filepath.Dir(s.path), e.Name()), info.ModTime()})
+			all = append(all, file{path, info.ModTime()})
 		}
 	}
 	slices.SortStableFunc(all, func(a, b file) int { return a.at.Compare(b.at) })
@@ -131,21 +134,32 @@ func (s *files) siblings() []string {
 // packed are endings of files that cannot be read as they are.
 var packed = []string{".gz", ".bz2", ".xz", ".zst", ".lz4"}
 
-// tidy closes old files to which nothing was written for so long, and removes them
-// unless remove is nil.
-func (s *files) tidy(now time.Time, long time.Duration, remove func(path string) error) error {
+// tidy closes old files to which nothing can come any more, and has those that rotate
+// made removed. Where somebody else rotates, remove is nil.
+func (s *files) tidy(now time.Time, remove func(path string) error) error {
 	var errs []error
 	s.old = slices.DeleteFunc(s.old, func(p *part) bool {
-		if now.Sub(p.left) < long || now.Sub(p.grew) < long || now.Sub(s.start) < strayTime {
+		wait := leftTime
+		if p.stray || remove == nil {
+			wait = strayTime
+		}
+		if now.Sub(p.left) < wait || now.Sub(p.grew) < wait {
 			return false
 		}
 		errs = append(errs, p.f.Close())
-		if remove != nil {
+		if _, ours := s.rotated(p.path); ours && remove != nil {
 			errs = append(errs, remove(p.path))
 		}
 		return true
 	})
 	return errors.Join(errs...)
+}
+
+// rotated is the number of a file that rotate made.
+func (s *files) rotated(path string) (number int, ok bool) {
+	digits, ok := strings.CutPrefix(path, s.path+".")
+	number, err := strconv.Atoi(digits)
+	return number, ok && err == nil && number > 0
 }
 
 // rotate renames the file and has Envoy open another one. The new file is there before
@@ -196,7 +210,7 @@ func (j *Journal) rotate(now time.Time) error {
 		err = errors.Join(err, rerr)
 	}
 	if !j.files.asking && len(j.ended) == 0 && j.cfg.Requests.Written() {
-		err = errors.Join(err, j.files.tidy(now, leftTime, os.Remove))
+		err = errors.Join(err, j.files.tidy(now, os.Remove))
 	}
 	return err
 }

@@ -3,6 +3,7 @@ package accesslog
 import (
 	"context"
 	"log/slog"
+	"path/filepath"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -87,7 +88,7 @@ func newJournal(cfg JournalConfig) *Journal {
 		cfg.every = journalEvery
 	}
 	j := &Journal{cfg: cfg, stop: make(chan struct{}), join: newJoin(joinLimit, joinTTL), stalls: billing.NewWindow(stallWindow), ended: map[string]ending{}}
-	j.files = files{path: cfg.Path, start: cfg.now(), buf: make([]byte, journalChunk)}
+	j.files = files{path: filepath.Clean(cfg.Path), buf: make([]byte, journalChunk)}
 	return j
 }
 
@@ -159,7 +160,7 @@ func (j *Journal) look(grace time.Duration) {
 	if own {
 		err = j.rotate(now)
 	} else {
-		err = j.files.tidy(now, strayTime, nil)
+		err = j.files.tidy(now, nil)
 	}
 	j.trouble.disk(j.cfg.Log, err, now)
 }
@@ -167,6 +168,10 @@ func (j *Journal) look(grace time.Duration) {
 // take takes in a line.
 func (j *Journal) take(b []byte, now time.Time) {
 	j.read.Add(1)
+	if id, ok := endID(b); ok && !j.cfg.Requests.Open(id) { // nearly always
+		j.join.take(id)
+		return
+	}
 	l, err := readLine(b)
 	if err != nil {
 		j.complain(b, now)
@@ -175,7 +180,7 @@ func (j *Journal) take(b []byte, now time.Time) {
 	switch {
 	case l.kind == names.LineGone:
 		j.cfg.Requests.Void(l.id)
-	case !j.cfg.Requests.Open(l.id): // nearly always
+	case !j.cfg.Requests.Open(l.id):
 		j.join.take(l.id)
 	case l.kind == names.LineSilent:
 		j.stalls.Add(l.id)

@@ -95,7 +95,7 @@ func quoteOfID(id string) string {
 func (d *desk) step(t time.Duration) { d.forward(t); d.look(journalGrace) }
 
 func ended(id string) string   { return `{"k":"end","id":"` + id + `","code":200,"tries":1}` + "\n" }
-func attempt(id string) string { return strings.ReplaceAll(attemptLine, endID, id) + "\n" }
+func attempt(id string) string { return strings.ReplaceAll(attemptLine, lineOf, id) + "\n" }
 
 // pen writes as Envoy does: at the end of the file that it has open.
 func pen(t *testing.T, path string) func(string) {
@@ -258,13 +258,15 @@ func TestJournalTruncated(t *testing.T) {
 	d.want("a", "b", "c")
 }
 
-// Under our own rotation the directory stays small, and no line is lost.
+// Under our own rotation the directory stays small, and no line is lost. Files of others
+// stay.
 func TestJournalRotates(t *testing.T) {
 	path := journalPath(t)
 	if err := Private(path); err != nil {
 		t.Fatal(err)
 	}
 	write := pen(t, path)
+	pen(t, path+".bak")("not ours to remove\n")
 	var ids []string
 	for i := range 200 {
 		ids = append(ids, fmt.Sprintf("id-%03d", i))
@@ -286,7 +288,7 @@ func TestJournalRotates(t *testing.T) {
 	}
 	d.Look()
 	d.want(ids...)
-	if n := len(filesOf(t, path)); n < 5 || asked < deaf+n-1 || !strings.Contains(d.said.String(), "nobody there") {
+	if n := len(filesOf(t, path)); n < 5 || asked < deaf+n-2 || !strings.Contains(d.said.String(), "nobody there") {
 		t.Errorf("%d files, asked %d times: %s", n, asked, d.said)
 	}
 	d.unwritten = true
@@ -301,7 +303,7 @@ func TestJournalRotates(t *testing.T) {
 		d.step(strayTime)
 	}
 	left := filesOf(t, path)
-	if !slices.Equal(left, []string{filepath.Base(path)}) {
+	if !slices.Equal(left, []string{"ends.jsonl", "ends.jsonl.bak"}) {
 		t.Errorf("left: %v", left)
 	}
 	if info, err := os.Stat(path); err != nil || info.Mode() != 0o600 {

@@ -44,7 +44,7 @@ func readLine(b []byte) (line, error) {
 		if l, ok := wholeLine(b); ok {
 			return l, nil
 		}
-		next := bytes.Index(b[min(1, len(b)):], []byte(`{"`))
+		next := bytes.Index(b[min(1, len(b)):], opening)
 		if next < 0 {
 			break
 		}
@@ -52,6 +52,27 @@ func readLine(b []byte) (line, error) {
 	}
 	return line{}, errLine
 }
+
+// endID finds the request of what looks like a whole line of kind end, without reading
+// it. What is in a string of such a line has its quotes escaped, so nothing in it looks
+// like a key.
+func endID(b []byte) (id string, ok bool) {
+	if len(b) == 0 || b[0] != '{' || b[len(b)-1] != '}' || bytes.Count(b, opening) != 1 || !bytes.Contains(b, isEnd) {
+		return "", false
+	}
+	_, rest, ok := bytes.Cut(b, isID)
+	i := bytes.IndexByte(rest, '"')
+	if !ok || i <= 0 || i > longestID {
+		return "", false
+	}
+	return string(rest[:i]), true
+}
+
+var (
+	opening = []byte(`{"`)
+	isEnd   = []byte(`"` + names.LineKind + `":"` + names.LineEnd + `"`)
+	isID    = []byte(`"` + names.LineID + `":"`)
+)
 
 func wholeLine(b []byte) (l line, ok bool) {
 	if len(b) == 0 || b[0] != '{' || !gjson.ValidBytes(b) {

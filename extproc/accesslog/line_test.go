@@ -17,7 +17,7 @@ const (
 	tailLine    = `{"cluster":"shunt_provider_p","code":200,"details":"via_upstream","first":12253,"flags":"-","id":"cac547b2-158c-45ce-b228-2768ed5fb482","k":"end","ms":12,"no_finish":true,"provider":"p","sent":315,"start":"1795356405.381752000","tail":"data: {\"usage\":{\"prompt_tokens\":11,\"completion_tokens\":22,\"total_tokens\":33}}","tries":1,"us":12688,"usage":"llm_protocol: OPENAI_CHAT_COMPLETIONS extraction_status: FAILED "}`
 	goneLine    = `{"id":"6d5a65df-5229-4f10-94cf-939ea1caae1b","k":"gone"}`
 
-	endID = "40fdda6d-f7f9-4008-bf1b-3d6fb036992b"
+	lineOf = "40fdda6d-f7f9-4008-bf1b-3d6fb036992b"
 )
 
 func mustRead(t testing.TB, text string) line {
@@ -47,7 +47,7 @@ func TestLineToRecord(t *testing.T) {
 			Prompt: billing.Known(11), Completion: billing.Known(22), CacheRead: billing.Known(4), Reasoning: billing.Known(7),
 		},
 	}
-	if l.id != endID || l.kind != names.LineEnd || compact(r) != compact(want) {
+	if l.id != lineOf || l.kind != names.LineEnd || compact(r) != compact(want) {
 		t.Errorf("%+v\n got %+v\nwant %+v", l, *r, want)
 	}
 }

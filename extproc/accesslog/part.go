@@ -17,6 +17,8 @@ type part struct {
 	lines splitter
 	grew  time.Time // when something was last found
 	left  time.Time // when another file took its place; zero: none has
+	// stray: an Envoy of an earlier shunt may have it open.
+	stray bool
 }
 
 func openPart(path string, now time.Time) (*part, error) {

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/shunt-gateway/shunt/envoy/names"
 	"github.com/shunt-gateway/shunt/extproc/billing"
 )
 
@@ -61,9 +62,13 @@ func FuzzLines(f *testing.F) {
 			t.Fatalf("in pieces of %d: %q, %d, %v; at once %q, %d, %v", piece+1, l, n, tn, whole, long, torn)
 		}
 		for _, text := range whole {
+			id, quick := endID([]byte(text))
 			l, err := readLine([]byte(text))
 			if err != nil {
 				continue
+			}
+			if quick && l.kind == names.LineEnd && !strings.Contains(text, `\`) && l.id != id && strings.Count(text, `"id"`) == 1 {
+				t.Fatalf("%s is of %q, and at a glance of %q", text, l.id, id)
 			}
 			useLine(t, &l)
 		}
