@@ -2,6 +2,8 @@ package audit
 
 import (
 	"bytes"
+	"encoding/csv"
+	"errors"
 	"os"
 	"strings"
 	"testing"
@@ -187,6 +189,39 @@ func TestTotals(t *testing.T) {
 	for _, bad := range [][]string{{"hour"}, {"day", "day"}} {
 		if _, err := NewTotals(bad); err == nil {
 			t.Errorf("%v: no error", bad)
+		}
+	}
+}
+
+// What a caller or a provider could put into an event is text in a spreadsheet, and one
+// cell of it.
+func TestHostileCells(t *testing.T) {
+	for _, text := range []string{"=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1", "\n=1", " =1", "a,b", `a"b`, "a\nb", "=HYPERLINK(\"x\")\n,", "\uff1d1"} {
+		total, err := NewTotals([]string{"model", "day"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		e, err := Parse([]byte(whole))
+		if err != nil {
+			t.Fatal(err)
+		}
+		e.Data.Model = &text
+		e.Data.Currency = text
+		var b bytes.Buffer
+		if err := errors.Join(total.Add(e), total.WriteCSV(&b)); err != nil {
+			t.Fatal(err)
+		}
+		rows, err := csv.NewReader(&b).ReadAll()
+		if err != nil || len(rows) != 2 || len(rows[1]) != len(rows[0]) || rows[1][1] != "2026-11-22" {
+			t.Fatalf("%q: %v, %q", text, err, rows)
+		}
+		for _, cell := range []string{rows[1][0], rows[1][2]} {
+			if strings.TrimLeft(cell, "'") != strings.ReplaceAll(text, "\r\n", "\n") {
+				t.Errorf("%q became %q", text, cell)
+			}
+			if strings.ContainsAny(strings.TrimLeft(cell, " \n")[:1], "=+-@\t\r\uff1d\uff0b\uff0d\uff20") {
+				t.Errorf("%q is a formula: %q", text, cell)
+			}
 		}
 	}
 }

@@ -57,6 +57,8 @@ var (
 	statuses = []string{"completed", "cancelled", "failed", "unsettled"}
 	sources  = []string{"reported", "estimated", "none"}
 	modes    = []string{"paygo", "subscription"}
+	apis     = []string{"chat", "completions", "responses"}
+	outcomes = []string{"", "ok", "status", "timeout", "reset", "connect_failure"}
 	notes    = []string{"", "error_answer", "empty_answer", "broken_off", "price_unknown"}
 )
 
@@ -66,11 +68,16 @@ func (c *checker) words() {
 		name, value string
 		of          []string
 	}{
-		{"decision.kind", c.d.Decision.Kind, kinds}, {"status", c.d.Status, statuses}, {"usage.source", c.d.Usage.Source, sources},
+		{"api", c.d.API, apis}, {"decision.kind", c.d.Decision.Kind, kinds}, {"status", c.d.Status, statuses}, {"usage.source", c.d.Usage.Source, sources},
 		{"billing_mode", c.d.Mode, modes}, {"note", note, notes},
 	} {
 		if !slices.Contains(w.of, w.value) {
 			c.fail("%s is %.64q, not one of %s", w.name, w.value, strings.TrimSpace(strings.Join(w.of, " ")))
+		}
+	}
+	for i, a := range c.d.Attempts {
+		if !slices.Contains(outcomes, text(a.Outcome)) {
+			c.fail("outcome of attempt %d is %.64q, not one of %s", i+1, text(a.Outcome), strings.TrimSpace(strings.Join(outcomes, " ")))
 		}
 	}
 	if c.d.Mode == "subscription" && !c.included() {

@@ -8,6 +8,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"unicode"
+	"unicode/utf8"
 )
 
 // Groups are what events can be added up by; each is a column.
@@ -150,13 +152,20 @@ func (t *Totals) WriteCSV(w io.Writer) error {
 func (r *row) cells() []string {
 	var cells []string
 	for _, k := range r.key {
-		if k != "" && strings.ContainsAny(k[:1], "=+-@\t\r") {
-			k = "'" + k
-		}
-		cells = append(cells, k)
+		cells = append(cells, inert(k))
 	}
 	for _, n := range r.counts {
 		cells = append(cells, strconv.FormatInt(n, 10))
 	}
 	return append(cells, Decimal(r.sums[0]), Decimal(r.sums[1]))
+}
+
+// inert is a text as a cell that no spreadsheet takes for a formula: one that begins
+// like one, also behind spaces or in full width, gets a quotation mark.
+func inert(text string) string {
+	first, _ := utf8.DecodeRuneInString(strings.TrimLeftFunc(text, unicode.IsSpace))
+	if text != "" && strings.ContainsRune("\t\r\n", rune(text[0])) || strings.ContainsRune("=+-@\uff1d\uff0b\uff0d\uff20", first) {
+		return "'" + text
+	}
+	return text
 }
