@@ -13,7 +13,8 @@ import (
 // How instances tell each other what they see of providers: a delta, at most so
 // often and so large, on one subject; and to a newcomer that asks on another, all
 // there is. Nothing is kept and nothing is acknowledged: what gets lost is made up by
-// the next delta of the same offer.
+// the next delta of the same offer. While NATS is away deltas wait here, one for each
+// offer; when it is back they are told, and what others told meanwhile is asked for.
 const (
 	shareEvery = 250 * time.Millisecond
 	shareBytes = 64 << 10
@@ -41,13 +42,13 @@ func (a *app) share(ctx context.Context, c *catalog.Catalog) error {
 	if err != nil {
 		return environmentError{fmt.Errorf("share health: %w", err)}
 	}
-	_ = conn.PublishRequest(asks, inbox, nil) // away: whoever comes later tells deltas
+	ask := func() { _ = conn.PublishRequest(asks, inbox, nil) } // away: once it is back
 
 	ctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		a.tellDeltas(ctx, conn, deltas)
+		a.tellDeltas(ctx, conn, deltas, ask)
 	}()
 	a.up("health sharing", func(context.Context) error {
 		cancel()
@@ -71,7 +72,8 @@ func (a *app) merge(message []byte) {
 	}
 }
 
-func (a *app) tellDeltas(ctx context.Context, conn *nats.Conn, subject string) {
+func (a *app) tellDeltas(ctx context.Context, conn *nats.Conn, subject string, ask func()) {
+	back := true
 	tick := time.NewTicker(shareEvery)
 	defer tick.Stop()
 	for {
@@ -79,10 +81,18 @@ func (a *app) tellDeltas(ctx context.Context, conn *nats.Conn, subject string) {
 		case <-ctx.Done():
 			return
 		case <-tick.C:
+			if !conn.IsConnected() {
+				back = true
+				continue
+			}
+			if back {
+				back = false
+				ask()
+			}
 			a.vitals.mu.Lock()
 			delta := a.vitals.table.AppendDelta(nil, shareBytes, time.Now())
 			a.vitals.mu.Unlock()
-			if len(delta) > 0 && conn.IsConnected() {
+			if len(delta) > 0 {
 				_ = conn.Publish(subject, delta)
 			}
 		}

@@ -53,15 +53,15 @@ func TestTrafficFollowsFigures(t *testing.T) {
 func TestPreferredPercentiles(t *testing.T) {
 	t.Parallel()
 	w := newWard(t, wardOptions{Models: "m", Health: shifting})
-	const byPrice = `,"provider":{"sort":"price","preferred_`
+	const byPrice = `,"max_tokens":1,"provider":{"sort":"price","preferred_`
 	fast := demo.Behaviour{Tokens: 20, ChunkGap: demo.Duration(time.Millisecond)}
-	slow := demo.Behaviour{Tokens: 20, TTFT: demo.Duration(400 * time.Millisecond), ChunkGap: demo.Duration(20 * time.Millisecond)}
+	slow := demo.Behaviour{Tokens: 20, TTFT: demo.Duration(600 * time.Millisecond), ChunkGap: demo.Duration(50 * time.Millisecond)}
 	w.behave(0, "m", slow) // the cheap one
 	w.behave(1, "m", fast)
 	w.traffic(4, "m", stream)
 	for _, limit := range []string{
-		`max_latency":0.2}`, `max_latency":{"p50":0.2}}`, `max_latency":{"p75":0.2,"p99":60}}`, `min_throughput":100}`, `min_throughput":{"p50":100}}`,
-		`max_latency":{"p50":0.2},"preferred_min_throughput":{"p50":100}}`,
+		`max_latency":0.3}`, `max_latency":{"p50":0.3}}`, `max_latency":{"p75":0.3,"p99":60}}`, `min_throughput":60}`, `min_throughput":{"p50":60}}`,
+		`max_latency":{"p50":0.3},"preferred_min_throughput":{"p50":60}}`,
 	} {
 		w.first("the cheap one misses "+limit, "p1", "m", byPrice+limit)
 	}
@@ -76,7 +76,7 @@ func TestPreferredPercentiles(t *testing.T) {
 	w.chat("m", `,"provider":{"order":["p0"],"allow_fallbacks":false,"preferred_max_latency":0.001}`).want(t, 200, "p0", 1)
 	w.behave(1, "m", failing(500))
 	harness.Eventually(t, "who misses is asked when the other fails", func() error {
-		if a := w.chat("m", byPrice+`max_latency":0.2}`); a.Status != 200 || a.Provider() != "p0" {
+		if a := w.chat("m", byPrice+`max_latency":0.3}`); a.Status != 200 || a.Provider() != "p0" {
 			return errOr(a.Err, a.Provider())
 		}
 		return nil

@@ -29,6 +29,7 @@ type wardOptions struct {
 	Models    string // their ids, with spaces between
 	Health    string // settings of routing.health
 	Each      string // more of every provider: ", timeout: {…}"
+	First     string // more of p0
 }
 
 func newWard(t testing.TB, o wardOptions) *ward {
@@ -39,7 +40,11 @@ func newWard(t testing.TB, o wardOptions) *ward {
 	for i := range max(o.Providers, 2) {
 		p := harness.StartProvider(t, demo.Config{Name: fmt.Sprintf("p%d", i)})
 		w.providers = append(w.providers, p)
-		fmt.Fprintf(&y, "  p%d: {endpoint: %q%s}\n", i, p.URL, o.Each)
+		more := o.Each
+		if i == 0 {
+			more += o.First
+		}
+		fmt.Fprintf(&y, "  p%d: {endpoint: %q%s}\n", i, p.URL, more)
 	}
 	y.WriteString("models:\n")
 	for _, m := range strings.Fields(o.Models) {
