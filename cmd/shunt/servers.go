@@ -9,7 +9,6 @@ import (
 	"net"
 	"net/http"
 	"os"
-	"runtime"
 	"time"
 
 	extprocv3 "github.com/envoyproxy/go-control-plane/envoy/service/ext_proc/v3"
@@ -39,15 +38,19 @@ func listenUnix(path string) (net.Listener, error) {
 	return l, nil
 }
 
-// startGRPC serves Envoy: decisions, configuration, access log.
+// streamWorkers are kept for calls, so that their stacks need not grow anew.
+const streamWorkers = 32
+
+// startGRPC serves Envoy: configuration, access log, and decisions, for an Envoy with
+// an older configuration.
 func (a *app) startGRPC(ctx context.Context, c *catalog.Catalog) error {
 	l, err := listenUnix(a.place.grpc())
 	if err != nil {
 		return err
 	}
 	s := grpc.NewServer(
-		grpc.MaxRecvMsgSize(int(c.Limits.Body)+1<<20),
-		grpc.NumStreamWorkers(uint32(4*runtime.GOMAXPROCS(0))),
+		grpc.MaxRecvMsgSize(maxMessage(c)),
+		grpc.NumStreamWorkers(streamWorkers),
 		grpc.InitialWindowSize(4<<20),
 		grpc.InitialConnWindowSize(16<<20),
 	)
@@ -73,6 +76,28 @@ func (a *app) startGRPC(ctx context.Context, c *catalog.Catalog) error {
 	a.up("gRPC server", func(ctx context.Context) error {
 		stopADS()
 		return stopGRPC(ctx, s)
+	})
+	return nil
+}
+
+// maxMessage is what Envoy may send in one message: a body and its headers.
+func maxMessage(c *catalog.Catalog) int { return int(c.Limits.Body) + 1<<20 }
+
+// startCalls serves Envoy's decisions.
+func (a *app) startCalls(_ context.Context, c *catalog.Catalog) error {
+	l, err := listenUnix(a.place.calls())
+	if err != nil {
+		return err
+	}
+	s := a.extproc.Calls(maxMessage(c))
+	go func() {
+		if err := s.Serve(l); err != nil {
+			a.failed("ext_proc server", err)
+		}
+	}()
+	a.up("ext_proc server", func(ctx context.Context) error {
+		s.Shutdown(ctx)
+		return nil
 	})
 	return nil
 }
