@@ -36,7 +36,9 @@ identity:
 `, p.URL, jwks.Addr))}
 
 	const user = "https://id.example/user"
-	ann := func(s *signer) []string { return bearer(s.token(t, good("").with(user, "ann").with("tier", "subscription"))) }
+	ann := func(s *signer) []string {
+		return bearer(s.token(t, good("").with(user, "ann").with("tier", "subscription")))
+	}
 	if a := s.chat(t, hello, ann(issuer)...); a.status != http.StatusUnauthorized || a.code() != "invalid_token" {
 		t.Errorf("without keys: %d %s", a.status, a.body)
 	}
