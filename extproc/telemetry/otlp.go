@@ -15,7 +15,6 @@ import (
 	"go.opentelemetry.io/otel/exporters/otlp/otlptrace/otlptracegrpc"
 	"go.opentelemetry.io/otel/exporters/otlp/otlptrace/otlptracehttp"
 	sdkmetric "go.opentelemetry.io/otel/sdk/metric"
-	"go.opentelemetry.io/otel/sdk/resource"
 	sdktrace "go.opentelemetry.io/otel/sdk/trace"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials"
@@ -100,7 +99,7 @@ func (c *collector) metrics(ctx context.Context) (sdkmetric.Reader, error) {
 	return sdkmetric.NewPeriodicReader(to, sdkmetric.WithInterval(c.cfg.Interval), sdkmetric.WithTimeout(c.cfg.Timeout)), nil
 }
 
-func (c *collector) traces(ctx context.Context, res *resource.Resource) (*sdktrace.TracerProvider, error) {
+func (c *collector) traces(ctx context.Context) (sdktrace.SpanProcessor, error) {
 	var to sdktrace.SpanExporter
 	var err error
 	if c.cfg.Protocol == catalog.OTLPHTTP {
@@ -114,9 +113,7 @@ func (c *collector) traces(ctx context.Context, res *resource.Resource) (*sdktra
 	if err != nil {
 		return nil, err
 	}
-	// Envoy has decided what is sampled.
-	return sdktrace.NewTracerProvider(sdktrace.WithBatcher(to), sdktrace.WithResource(res),
-		sdktrace.WithSampler(sdktrace.ParentBased(sdktrace.NeverSample()))), nil
+	return sdktrace.NewBatchSpanProcessor(to), nil
 }
 
 // secretHeaders are resolved for each request: a file that changes is read again, and

@@ -8,7 +8,9 @@ import (
 	"net/http"
 	"strings"
 	"sync/atomic"
+	"time"
 
+	"github.com/go-logr/logr"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
@@ -41,10 +43,11 @@ type Options struct {
 type Telemetry struct {
 	registry *prometheus.Registry
 	meters   *sdkmetric.MeterProvider
-	traces   *sdktrace.TracerProvider // nil: nobody takes spans
-	tracer   trace.Tracer             // likewise
+	spans    sdktrace.SpanProcessor // nil: nobody takes spans
+	tracer   trace.Tracer           // likewise
 	log      *slog.Logger
 	failures atomic.Uint64
+	patience time.Duration // with a collector that is away, at the end
 
 	meter    metric.Meter
 	settled  settledMeters
@@ -59,8 +62,9 @@ const scope = "github.com/shunt-gateway/shunt"
 // Start makes the instruments and, if a collector is configured, begins to send. A
 // collector that cannot be reached is no error.
 func Start(ctx context.Context, o Options) (*Telemetry, error) {
-	t := &Telemetry{registry: prometheus.NewRegistry(), log: o.Log}
+	t := &Telemetry{registry: prometheus.NewRegistry(), log: o.Log, patience: lastWords}
 	otel.SetErrorHandler(otel.ErrorHandlerFunc(t.failed))
+	otel.SetLogger(logr.FromSlogHandler(o.Log.Handler()))
 	t.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	res, err := resource.New(ctx,
 		resource.WithAttributes(
@@ -95,10 +99,13 @@ func Start(ctx context.Context, o Options) (*Telemetry, error) {
 			options = append(options, sdkmetric.WithReader(reader))
 		}
 		if c.Traces {
-			if t.traces, err = to.traces(ctx, res); err != nil {
+			if t.spans, err = to.traces(ctx); err != nil {
 				return nil, fmt.Errorf("telemetry.otlp: %w", err)
 			}
-			t.tracer = t.traces.Tracer(scope, trace.WithInstrumentationVersion(o.Version))
+			// Envoy has decided what is sampled.
+			t.tracer = sdktrace.NewTracerProvider(sdktrace.WithSpanProcessor(t.spans), sdktrace.WithResource(res),
+				sdktrace.WithSampler(sdktrace.ParentBased(sdktrace.NeverSample())),
+			).Tracer(scope, trace.WithInstrumentationVersion(o.Version))
 		}
 	}
 	t.meters = sdkmetric.NewMeterProvider(options...)
@@ -128,14 +135,21 @@ type scrapeLog struct{ *Telemetry }
 // Println implements promhttp.Logger.
 func (l scrapeLog) Println(v ...any) { l.failed(errors.New(strings.TrimSpace(fmt.Sprintln(v...)))) }
 
+// lastWords bounds how long each, spans and metrics, may take to go out at the end.
+const lastWords = 3 * time.Second
+
 // Close sends what is left, as far as ctx allows.
 func (t *Telemetry) Close(ctx context.Context) error {
-	var errs []error
-	if t.traces != nil {
-		errs = append(errs, t.traces.Shutdown(ctx))
+	end := func(shutdown func(context.Context) error) error {
+		ctx, cancel := context.WithTimeout(ctx, t.patience)
+		defer cancel()
+		return shutdown(ctx)
 	}
-	errs = append(errs, t.meters.Shutdown(ctx))
-	if err := errors.Join(errs...); err != nil {
+	err := end(t.meters.Shutdown)
+	if t.spans != nil {
+		err = errors.Join(err, end(t.spans.Shutdown))
+	}
+	if err != nil {
 		t.log.Warn("telemetry: the last of it may not have been sent", "error", err)
 	}
 	return nil // a collector that is away must not make a clean end an unclean one
