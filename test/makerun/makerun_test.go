@@ -21,7 +21,7 @@ import (
 
 const (
 	lastLine = "Ctrl-C ends everything."
-	patience = 2 * time.Minute // bounds waits; never an expectation
+	patience = 5 * time.Minute // bounds waits, that for the compiler too; never an expectation
 )
 
 // makeRun is a `make run` in a session of its own, so that whatever it starts can
