@@ -13,7 +13,7 @@ import (
 var schema = map[string]*keys{
 	"": fileKeys, "limits": limitsKeys, "state": stateKeys,
 	"telemetry": telemetryKeys, "telemetry.otlp": otlpKeys, "telemetry.otlp.tls": tlsKeys,
-	"state.tls": stateTLSKeys, "state.cache": stateCacheKeys,
+	"state.tls": tlsKeys, "state.cache": stateCacheKeys,
 	"providers.<slug>": providerKeys, "providers.<slug>.timeout": timeoutKeys,
 	"providers.<slug>.api_key": secretFileKeys,
 	"engines.<name>":           engineKeys,

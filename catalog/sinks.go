@@ -226,7 +226,7 @@ func (d *decoder) natsSink(v value) (*NATSSink, bool) {
 	d.object(v, natsSinkKeys, func(key string, v value) {
 		switch key {
 		case "url":
-			s.Servers = d.natsURLs(v)
+			s.Servers = d.natsURLs(v, "must be a URL such as nats://nats.example:4222, with nothing behind the port")
 		case "subject":
 			set(&s.Subject)(d.natsSubject(v))
 		case "ack":
@@ -245,7 +245,10 @@ func (d *decoder) natsSink(v value) (*NATSSink, bool) {
 	return s, len(s.Servers) > 0 && s.Subject != ""
 }
 
-func (d *decoder) natsURLs(v value) []string {
+// natsURLs reads the URLs of servers, with commas between them; nil after a fault,
+// which shape words where something stands behind a port. No fault shows a URL: there
+// may be a password in it.
+func (d *decoder) natsURLs(v value, shape string) []string {
 	if _, ok := d.text(v); !ok {
 		return nil
 	}
@@ -260,7 +263,7 @@ func (d *decoder) natsURLs(v value) []string {
 			return nil
 		}
 		if u.Path != "" && u.Path != "/" || u.RawQuery != "" || u.ForceQuery || strings.Contains(node.Value, "#") {
-			d.fault(v, "must be a URL such as nats://nats.example:4222, with nothing behind the port")
+			d.fault(v, "%s", shape)
 			return nil
 		}
 		if _, _, ok := d.host(one, u); !ok {

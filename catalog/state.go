@@ -22,13 +22,8 @@ type State struct {
 	Cache    StateCache
 }
 
-// StateTLS holds absolute paths of PEM files; "": none. Cert and Key come
-// together.
-type StateTLS struct {
-	CA   string // whom to believe, in place of the system's authorities
-	Cert string // who this client is
-	Key  string
-}
+// StateTLS is what every client has.
+type StateTLS = ClientTLS
 
 // StateCache bounds what one instance keeps in memory, in bytes.
 type StateCache struct {
@@ -64,7 +59,6 @@ func defaultState() State {
 
 var (
 	stateKeys      = newKeys("nats", "prefix", "credentials", "tls", "replicas", "cache")
-	stateTLSKeys   = newKeys("ca", "cert", "key")
 	stateCacheKeys = newKeys("preferences", "sticky")
 )
 
@@ -81,7 +75,7 @@ func (d *decoder) state(v value) {
 			set(&s.Credentials)(d.filename(v))
 			external[key] = v
 		case "tls":
-			d.stateTLS(v)
+			d.clientTLS(v, &s.TLS)
 			external[key] = v
 		case "replicas":
 			set(&s.Replicas)(d.whole(v, mostReplicas))
@@ -114,29 +108,9 @@ func (d *decoder) natsServers(v value) {
 		d.faultNear(v, s, "is neither embedded nor a URL")
 		return
 	}
-	if _, ok := d.text(v); !ok {
-		return
+	if urls := d.natsURLs(v, "must be embedded or a URL such as nats://nats.example:4222, with nothing behind the port"); urls != nil {
+		d.cat.State.NATS = strings.Join(urls, ",")
 	}
-	var urls []string
-	for part := range strings.SplitSeq(v.Value, ",") {
-		node := *v.Node
-		node.Value = strings.TrimSpace(part)
-		one := v
-		one.Node = &node
-		u, ok := d.link(one, "nats", "tls")
-		if !ok {
-			return
-		}
-		if u.Path != "" && u.Path != "/" || u.RawQuery != "" || u.ForceQuery || strings.Contains(node.Value, "#") {
-			d.fault(v, "must be embedded or a URL such as nats://nats.example:4222, with nothing behind the port")
-			return
-		}
-		if _, _, ok := d.host(one, u); !ok {
-			return
-		}
-		urls = append(urls, strings.TrimSuffix(node.Value, "/"))
-	}
-	d.cat.State.NATS = strings.Join(urls, ",")
 }
 
 // bucketPrefix reads what NATS allows in the name of a bucket.
@@ -155,19 +129,6 @@ func (d *decoder) bucketPrefix(v value) (string, bool) {
 		return s, true
 	}
 	return "", false
-}
-
-func (d *decoder) stateTLS(v value) {
-	t := &d.cat.State.TLS
-	given := make(map[string]bool)
-	d.object(v, stateTLSKeys, func(key string, v value) {
-		given[key] = true
-		to := map[string]*string{"ca": &t.CA, "cert": &t.Cert, "key": &t.Key}[key]
-		set(to)(d.filename(v))
-	})
-	if given["cert"] != given["key"] {
-		d.faultKey(v, "", "must have both of cert and key, or neither")
-	}
 }
 
 func (d *decoder) cacheSize(v value) (int64, bool) {
