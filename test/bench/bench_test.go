@@ -28,7 +28,7 @@ func site(t *testing.T, which int) string {
 }
 
 func TestLoad(t *testing.T) {
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	for name, c := range map[string]struct {
 		site int
@@ -58,7 +58,7 @@ func TestLoad(t *testing.T) {
 }
 
 func TestLoadCountsBadAnswers(t *testing.T) {
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	l := newLoad(site(t, siteDown), "/v1", "m", whole)
 	if err := l.open(ctx, 1); err != nil {
@@ -77,7 +77,7 @@ func TestLoadCountsBadAnswers(t *testing.T) {
 }
 
 func TestHold(t *testing.T) {
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	open, bad := openStreams(ctx, newLoad(site(t, siteHeld), "/v1", "m", streamed), 100)
 	for _, c := range open {

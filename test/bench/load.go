@@ -95,7 +95,8 @@ func (l *load) close() {
 	l.conns = nil
 }
 
-// run sends requests for d, waits for the last answers and returns the sum.
+// run sends requests for d, at least one a connection, waits for the last answers and
+// returns the sum.
 func (l *load) run(ctx context.Context, d time.Duration) result {
 	begun := time.Now()
 	parts := make([]result, len(l.conns))
@@ -103,7 +104,7 @@ func (l *load) run(ctx context.Context, d time.Duration) result {
 	for i := range l.conns {
 		workers.Go(func() {
 			parts[i].bad = map[string]int{}
-			for time.Since(begun) < d && ctx.Err() == nil {
+			for more := true; more; more = time.Since(begun) < d && ctx.Err() == nil {
 				l.one(ctx, i, &parts[i])
 			}
 		})
