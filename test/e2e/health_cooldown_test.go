@@ -19,7 +19,7 @@ import (
 // five, if they come one after the other. Then it is left alone.
 func TestHungProvider(t *testing.T) {
 	t.Parallel()
-	w := newWard(t, wardOptions{Models: "m", Health: "explore: 0%, cooldown: 2m", First: ", timeout: {first_byte: 700ms}"})
+	w := newWard(t, wardOptions{Models: "m", Health: "explore: 0%, cooldown: 2m", First: ", timeout: {first_byte: 3s}"})
 	w.behave(0, "m", demo.Behaviour{Fault: demo.FaultHang})
 	for n := range 5 {
 		w.chat("m", "").want(t, 200, "p1", 2)
@@ -183,12 +183,12 @@ func (w *ward) misbehave(early, midway string) {
 // all are asked again, in their order, as soon as it is back.
 func TestOwnNetwork(t *testing.T) {
 	t.Parallel()
-	w := newWard(t, wardOptions{Providers: 3, Models: "m n", Health: "explore: 0%, cooldown: 2m", Each: ", timeout: {first_byte: 600ms}"})
+	w := newWard(t, wardOptions{Providers: 3, Models: "m n", Health: "explore: 0%, cooldown: 2m", Each: ", timeout: {first_byte: 2s}"})
 	for p := range w.providers {
 		w.behave(p, "m", demo.Behaviour{Fault: demo.FaultHang})
 		w.behave(p, "n", demo.Behaviour{Fault: demo.FaultHang})
 	}
-	for range 3 { // of 600 ms for each of three: longer than it takes to cool one down
+	for range 3 { // of 2 s for each of three: longer than it takes to cool one down
 		var wg sync.WaitGroup
 		for i := range 6 {
 			req := w.request([]string{"m", "n"}[i%2], "")
