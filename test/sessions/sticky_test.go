@@ -65,7 +65,7 @@ func TestStickyTTLReloads(t *testing.T) {
 	if again := s.chat(t, cachingBody("sys", "first", "2", ""), key...); again.header.Get("x-provider") != "beta" {
 		t.Fatalf("got %d from %s", again.status, again.header.Get("x-provider"))
 	}
-	s.Rewrite(t, s.config+"routing: {sticky_ttl: 1ms}\n")
+	s.Rewrite(t, strings.Replace(s.config, "routing: {", "routing: {sticky_ttl: 1ms, ", 1))
 	harness.Eventually(t, "the conversation is forgotten", func() error {
 		a := s.chat(t, cachingBody("sys", "first", "3", ""), key...)
 		if p := a.header.Get("x-provider"); p != "alpha" {
