@@ -21,8 +21,10 @@ type limits struct {
 // longestLimit is more than anybody waits, and keeps sums of waits from overflowing.
 const longestLimit = 24 * time.Hour
 
-func readLimits(h *headers) (l limits, refusal *policy.Error) {
-	if l.firstByte, refusal = readLimit("X-First-Byte-Timeout", h.firstByte); refusal != nil {
+// readLimits reads what means something under r: without a deadline to shorten,
+// X-Request-Timeout is some other program's header.
+func readLimits(h *headers, r *catalog.Routing) (l limits, refusal *policy.Error) {
+	if l.firstByte, refusal = readLimit("X-First-Byte-Timeout", h.firstByte); refusal != nil || r.Deadline == 0 {
 		return l, refusal
 	}
 	l.request, refusal = readLimit("X-Request-Timeout", h.timeout)
@@ -59,7 +61,9 @@ func deadline(l limits, r *catalog.Routing) time.Duration {
 func (rq *routed) limit(rd *reading, now time.Time) {
 	c := rd.snap.Catalog
 	rq.timeouts = timeoutsOf(rq.decision, c, rd.limits)
-	rq.catalog = catalogID(c)
+	if rd.budget != nil && rd.limits.firstByte == 0 {
+		rq.catalog = catalogID(c)
+	}
 	rq.usable = usable(rq.decision, rd.snap, now)
 	if t := c.Routing.FallbackWithin; t > 0 {
 		rq.second = now.Add(t).UnixMilli()

@@ -168,6 +168,10 @@ func TestLimitsRefused(t *testing.T) {
 			t.Errorf("%s twice: %v, %v", header, out, err)
 		}
 	}
+	out, err := process(t, testServer(testDecider(t, testCatalog)), "", chat(`{"model":"m"}`, names.HeaderTimeout, "30")...)
+	if err != nil || len(out) != 2 {
+		t.Errorf("without a deadline it is not ours: %v, %v", out, err)
+	}
 }
 
 // Where all offers of a chain cool down, Envoy is told until when.

@@ -20,8 +20,8 @@ type plan struct {
 	// since 1970. 0: at any time.
 	Second   int64 `json:"second,omitempty"`
 	Deadline int64 `json:"deadline,omitempty"`
-	// Catalog is the hash that offers' indexes belong to. Where it is not there,
-	// attempts say nothing of their offers: they are given less time than usual.
+	// Catalog is the hash that offers' indexes belong to. It is there where the retry
+	// budget is to hear of failures: not if attempts are given less time than usual.
 	Catalog  string        `json:"catalog,omitempty"`
 	Attempts []planAttempt `json:"attempts"`
 }
@@ -30,7 +30,7 @@ type planAttempt struct {
 	Model string `json:"model"` // the offer's upstream id
 	Path  string `json:"path"`  // with the client's query
 	Usage bool   `json:"usage,omitempty"`
-	Offer int    `json:"offer,omitempty"` // its index
+	Offer int    `json:"offer,omitempty"` // its index, beside Catalog
 	Wait  int64  `json:"wait,omitempty"`  // see timeouts.wait, in ms
 	Bound bool   `json:"bound,omitempty"` // the deadline may cut it short
 }
@@ -45,7 +45,7 @@ func appendPlan(dst []byte, d *policy.Decision, rq *routed) []byte {
 	if rq.deadline > 0 {
 		dst = strconv.AppendInt(append(dst, `,"deadline":`...), rq.deadline, 10)
 	}
-	if rq.timeouts.asked == 0 {
+	if rq.catalog != "" {
 		dst = openai.AppendString(append(dst, `,"catalog":`...), rq.catalog)
 	}
 	dst = append(dst, `,"attempts":[`...)
@@ -59,7 +59,9 @@ func appendPlan(dst []byte, d *policy.Decision, rq *routed) []byte {
 		dst = openai.AppendString(dst, rq.upstreamPath(a.Offer))
 		dst = append(dst, `,"usage":`...)
 		dst = strconv.AppendBool(dst, rq.wantUsage && a.Offer.StreamUsage)
-		dst = strconv.AppendInt(append(dst, `,"offer":`...), int64(a.Offer.Index), 10)
+		if rq.catalog != "" {
+			dst = strconv.AppendInt(append(dst, `,"offer":`...), int64(a.Offer.Index), 10)
+		}
 		if wait := rq.timeouts.wait(i, a.Offer.Provider); wait > 0 {
 			dst = strconv.AppendInt(append(dst, `,"wait":`...), wait.Milliseconds(), 10)
 			dst = strconv.AppendBool(append(dst, `,"bound":`...), i >= rq.timeouts.bound)

@@ -135,7 +135,7 @@ func (d *Decider) read(h *extprocv3.HttpHeaders, body []byte) (rd reading, refus
 	}
 	in := input(rd.api, &rd.headers, &rd.object)
 	if rd.req, refusal = policy.Read(&in, rd.snap.Catalog); refusal == nil {
-		rd.limits, refusal = readLimits(&rd.headers)
+		rd.limits, refusal = readLimits(&rd.headers, &rd.snap.Catalog.Routing)
 	}
 	return rd, refusal
 }

@@ -112,6 +112,20 @@ func known(prompt, completion int64) billing.Usage {
 	return billing.Usage{Prompt: billing.Known(prompt), Completion: billing.Known(completion)}
 }
 
+// An answer of shunt's own in place of a retry: that attempt was not made.
+func TestTooLateIsNoAttempt(t *testing.T) {
+	for details, want := range map[string]int{"shunt_deadline_exceeded": 1, "shunt_all_providers_failed": 1, viaUpstream: 2} {
+		e := &logv3.HTTPAccessLogEntry{
+			CommonProperties: &logv3.AccessLogCommon{UpstreamRequestAttemptCount: 2, UpstreamCluster: names.ProviderCluster("b")},
+			Response:         &logv3.HTTPResponseProperties{ResponseCode: wrapperspb.UInt32(504), ResponseCodeDetails: details},
+		}
+		r, err := recordOf(e)
+		if err != nil || r.AttemptCount != want || (r.Last == billing.Attempt{}) != (want == 1) {
+			t.Errorf("%s: %+v, %v", details, r, err)
+		}
+	}
+}
+
 func TestUsage(t *testing.T) {
 	whole := known(1000, 50)
 	whole.CacheRead, whole.CacheWrite, whole.Reasoning = billing.Known(400), billing.Known(20), billing.Known(7)

@@ -65,6 +65,10 @@ func TestDeadline(t *testing.T) {
 			}
 		})
 	}
+	t.Run("is no number", func(t *testing.T) {
+		t.Parallel()
+		l.probe(t).chat("", "X-Request-Timeout", "5").wantError(t, 400, "invalid_parameter", "X-Request-Timeout")
+	})
 	t.Run("leaves a running stream alone", func(t *testing.T) {
 		t.Parallel()
 		p := l.probe(t)
@@ -134,12 +138,10 @@ func TestFirstByteWish(t *testing.T) {
 				a := p.chat(`,"provider":{"order":["p1","p3"]}`, "X-First-Byte-Timeout", "1h")
 				a.want(t, 200, "p3", 2)
 			})
-			for header, value := range map[string]string{"X-First-Byte-Timeout": "5", "X-Request-Timeout": "soon"} {
-				t.Run(header+" that is none", func(t *testing.T) {
-					t.Parallel()
-					l.probe(t).chat("", header, value).wantError(t, 400, "invalid_parameter", header)
-				})
-			}
+			t.Run("one that is none", func(t *testing.T) {
+				t.Parallel()
+				l.probe(t).chat("", "X-First-Byte-Timeout", "5").wantError(t, 400, "invalid_parameter", "X-First-Byte-Timeout")
+			})
 		})
 	}
 }

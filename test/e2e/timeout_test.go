@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"fmt"
 	"net/http"
 	"strings"
 	"testing"
@@ -242,10 +243,14 @@ func TestFallbackOn(t *testing.T) {
 		{"[429, reset]", map[string]bool{"429": true, "reset": true}},
 		{"[connect-failure, reset]", map[string]bool{"refused": true, "reset": true}},
 		{"[]", nil},
+		{"[500, 401, 418, reset, timeout, connect-failure]", map[string]bool{"500": true, "401": true, "418": true, "reset": true, "hang": true, "refused": true}},
+		// The same conditions by other means.
+		{"[503, 418, timeout], fallback_within: 1h", map[string]bool{"503": true, "418": true, "hang": true}},
+		{"[5xx, reset, timeout, connect-failure], fallback_within: 1h", map[string]bool{"500": true, "503": true, "reset": true, "hang": true, "refused": true}},
 	} {
 		t.Run("FALL-1 "+tc.on, func(t *testing.T) {
 			t.Parallel()
-			l := newLab(t, labOptions{Models: 9, Routing: "max_attempts: 2, fallback_on: " + tc.on,
+			l := newLab(t, labOptions{Models: 10, Routing: "max_attempts: 2, fallback_on: " + tc.on,
 				Each:     forAll("timeout: {first_byte: 3s}"),
 				Endpoint: map[string]string{"p3": "http://127.0.0.1:1/v1"}})
 			if tc.over["503"] {
@@ -257,7 +262,7 @@ func TestFallbackOn(t *testing.T) {
 				})
 			}
 			for name, h := range map[string]http.HandlerFunc{
-				"500": status(500), "503": status(503), "429": status(429), "401": status(401),
+				"500": status(500), "503": status(503), "429": status(429), "401": status(401), "418": status(418),
 				"reset": fault(demo.FaultReset, 0), "hang": hang, "refused": nil,
 			} {
 				t.Run(name, func(t *testing.T) {
@@ -276,6 +281,34 @@ func TestFallbackOn(t *testing.T) {
 						t.Errorf("it fell over: %d from %s after %s", a.Status, a.Provider(), a.Attempts())
 					}
 				})
+			}
+		})
+	}
+}
+
+// SEL-14: as many attempts as are configured, the least and the most that can be.
+func TestMaxAttempts(t *testing.T) {
+	t.Parallel()
+	for n, models := range map[int]int{1: 1, 3: 1, 16: 5} {
+		t.Run(fmt.Sprint(n), func(t *testing.T) {
+			t.Parallel()
+			l := newLab(t, labOptions{Models: models, Routing: fmt.Sprintf("max_attempts: %d", n)})
+			p := l.probe(t)
+			p.fail(503)
+			var more []string
+			for range models - 1 {
+				other := l.probe(t)
+				other.fail(503)
+				more = append(more, other.model)
+			}
+			with := ""
+			if len(more) > 0 {
+				with = `,"models":["` + strings.Join(more, `","`) + `"]`
+			}
+			a := p.chat(with)
+			a.want(t, 503, fmt.Sprintf("p%d", (n-1)%4), n)
+			if got := len(p.event(a).Data.Attempts); got != n {
+				t.Errorf("the event has %d attempts, want %d", got, n)
 			}
 		})
 	}
