@@ -11,7 +11,6 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"testing"
 	"time"
 
@@ -35,13 +34,12 @@ const method = "/test.Echo/Call"
 
 // echo answers two messages with one of both; what they say can change that.
 type echo struct {
-	ctx    context.Context
-	got    [][]byte
-	held   chan struct{} // "slow" waits for it
-	begun  chan<- struct{}
-	ends   chan<- error
-	phase  string
-	answer []byte
+	ctx   context.Context
+	got   [][]byte
+	held  chan struct{} // "slow" waits for it
+	begun chan<- struct{}
+	ends  chan<- error
+	phase string
 }
 
 func (e *echo) Message(m []byte) (bool, error) {
@@ -96,7 +94,6 @@ type rig struct {
 	held   chan struct{}
 	begun  chan struct{}
 	ends   chan error
-	open   atomic.Int64
 }
 
 func newRig(t *testing.T, options ...grpc.DialOption) *rig {
