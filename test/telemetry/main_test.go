@@ -37,7 +37,7 @@ type site struct {
 	config      string // but for what harness adds
 }
 
-func startSite(t *testing.T, more string) *site {
+func startSite(t *testing.T, more string, args ...string) *site {
 	t.Helper()
 	s := &site{
 		alpha: harness.StartProvider(t, demo.Config{Name: "alpha", APIKey: keyAlpha}),
@@ -56,7 +56,7 @@ models:
       - {provider: beta, model: up-b, price: {prompt: 2, completion: 2}, estimate: {ttft: 20ms}}
 routing: {health: {explore: 0%%}}
 `, s.alpha.URL, keyAlpha, s.beta.URL) + more
-	s.Shunt = harness.Run(t, s.config)
+	s.Shunt = harness.Run(t, s.config, harness.Options{Args: args})
 	return s
 }
 

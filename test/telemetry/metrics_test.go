@@ -38,11 +38,12 @@ func (s *site) traffic(t *testing.T) {
 
 func TestMetrics(t *testing.T) {
 	t.Parallel()
-	s := startSite(t, "")
+	s := startSite(t, "", "--log-format", "json", "--log-level", "debug")
 	s.traffic(t)
 	m := s.eventually(t, "every metric does what its name says", figures)
 	t.Run("secrets", func(t *testing.T) { noSecrets(t, m) })
 	t.Run("documented", func(t *testing.T) { isDocumented(t, m) })
+	t.Run("logs", func(t *testing.T) { logs(t, s) })
 	t.Run("hostile names", func(t *testing.T) { hostileNames(t, s, m) })
 	t.Run("changes", func(t *testing.T) { changes(t, s) })
 }
