@@ -35,8 +35,8 @@ func startSites(t *testing.T, n int, nats string) []*site {
 			more += "  " + form + "-" + length + ":\n    offers:" + strings.NewReplacer("model: ", "model: "+form+"-"+length+"-").Replace(offers)
 		}
 	}
-	s.config = strings.Replace(s.yaml(t), "  one:\n", more+"  one:\n", 1) +
-		fmt.Sprintf("state: {nats: %q}\nrouting: {health: {explore: 0%%}}\n", nats)
+	s.config = strings.NewReplacer("  one:\n", more+"  one:\n", "measured: false, ", "").Replace(s.yaml(t)) +
+		fmt.Sprintf("state: {nats: %q}\n", nats)
 	s.run(t)
 	all := []*site{s}
 	for len(all) < n {
