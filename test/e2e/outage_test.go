@@ -38,7 +38,8 @@ func (p *probe) attempts() (n int) {
 // routing.retry_budget: when nobody answers, requests do not multiply.
 func TestRetryBudget(t *testing.T) {
 	t.Parallel()
-	l := newLab(t, labOptions{Models: 4, Routing: "retry_budget: {share: 20%, per_second: 2}"})
+	l := newLab(t, labOptions{Models: 4, Routing: "retry_budget: {share: 20%, per_second: 2}",
+		Harness: harness.Options{Fast: true}})
 	t.Run("nobody answers", func(t *testing.T) {
 		t.Parallel()
 		p := l.probe(t)
@@ -83,7 +84,7 @@ func TestRetryBudget(t *testing.T) {
 		t.Parallel()
 		p := l.probe(t)
 		p.fail(503, "p2")
-		p.burst(200, func(a answer) { a.want(t, 200, "p2", 3) })
+		p.burst(100, func(a answer) { a.want(t, 200, "p2", 3) })
 	})
 	t.Run("another model's outage", func(t *testing.T) {
 		t.Parallel()
