@@ -47,6 +47,7 @@ type Telemetry struct {
 	tracer   trace.Tracer           // likewise
 	log      *slog.Logger
 	failures atomic.Uint64
+	closing  atomic.Bool
 	patience time.Duration // with a collector that is away, at the end
 
 	meter    metric.Meter
@@ -116,7 +117,7 @@ func Start(ctx context.Context, o Options) (*Telemetry, error) {
 
 // failed is told by OpenTelemetry what it could not do.
 func (t *Telemetry) failed(err error) {
-	if err == nil {
+	if err == nil || t.closing.Load() { // what is cut off at the end goes out again, with the rest
 		return
 	}
 	t.failures.Add(1)
@@ -140,6 +141,7 @@ const lastWords = 3 * time.Second
 
 // Close sends what is left, as far as ctx allows.
 func (t *Telemetry) Close(ctx context.Context) error {
+	t.closing.Store(true)
 	end := func(shutdown func(context.Context) error) error {
 		ctx, cancel := context.WithTimeout(ctx, t.patience)
 		defer cancel()
