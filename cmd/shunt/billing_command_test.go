@@ -6,10 +6,12 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
-	"sync"
 	"testing"
 	"time"
+
+	"github.com/shunt-gateway/shunt/test/loglines"
 )
 
 // eventLine is an event of a charge of so many prompt tokens at 1 per million, with
@@ -88,9 +90,9 @@ billing: {markup: 10%, sinks: []}
 		return line
 	}
 	ours := []string{`"catalog":"c"`, `"catalog":"` + c.Hash + `"`}
-	byDefault := append(ours, `"explicit"`, `"default"`, `"request":"0","markup":"0.1"},"amount":"0.0011","list_amount":"0.0011"`,
+	byDefault := slices.Concat(ours, []string{`"explicit"`, `"default"`, `"request":"0","markup":"0.1"},"amount":"0.0011","list_amount":"0.0011"`,
 		`"request":"0","markup":"0"},"amount":"0.003","list_amount":"0.003"`, `"price":{"prompt":"1","completion":"2","cache_read":null,"cache_write":null,"request":"0","markup":"0"}`,
-		`"price":{"prompt":"3","completion":"4","cache_read":null,"cache_write":null,"request":"0","markup":"0"}`)
+		`"price":{"prompt":"3","completion":"4","cache_read":null,"cache_write":null,"request":"0","markup":"0"}`})
 	writeFile(t, path, event("a", ours...)+event("b")+event("d", byDefault...))
 	out, errOut, code := shunt(t, "", "billing", "verify", "-c", config, path)
 	want := "configuration " + c.Hash + ": 2 events were quoted by it, and compared with its prices\n" +
@@ -146,19 +148,6 @@ func TestBillingExplain(t *testing.T) {
 	}
 }
 
-// slowBuffer is a buffer that two goroutines use.
-type slowBuffer struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (b *slowBuffer) Write(p []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.b.Write(p)
-}
-func (b *slowBuffer) String() string { b.mu.Lock(); defer b.mu.Unlock(); return b.b.String() }
-
 func TestBillingTail(t *testing.T) {
 	dir := t.TempDir()
 	path, config := filepath.Join(dir, "events.jsonl"), filepath.Join(dir, "shunt.yaml")
@@ -167,7 +156,7 @@ models: {m: {offers: [{provider: a, model: m}]}}
 billing: {sinks: [{nats: {url: "nats://127.0.0.1:4222", subject: s}}, {file: {path: events.jsonl}}]}
 `)
 	ctx, cancel := context.WithCancel(t.Context())
-	out := &slowBuffer{}
+	out := &loglines.Buffer{}
 	done := make(chan int, 1)
 	go func() {
 		done <- run(ctx, []string{"billing", "tail", "-c", config, "-n", "1", "--json"}, strings.NewReader(""), out, out)

@@ -17,6 +17,7 @@ import (
 	"github.com/shunt-gateway/shunt/catalog"
 	"github.com/shunt-gateway/shunt/extproc/billing"
 	"github.com/shunt-gateway/shunt/policy"
+	"github.com/shunt-gateway/shunt/test/loglines"
 )
 
 // desk is a journal with an Envoy that the test is, requests, and a clock.
@@ -24,7 +25,7 @@ type desk struct {
 	*Journal
 	t    *testing.T
 	path string
-	said *lockedBuffer
+	said *loglines.Buffer
 
 	mu        sync.Mutex
 	at        time.Time
@@ -37,7 +38,7 @@ type desk struct {
 
 func newDesk(t *testing.T, path string, open ...string) *desk {
 	t.Helper()
-	d := &desk{t: t, path: path, at: noon, open: map[string]bool{}, settled: map[string]*billing.Record{}, said: &lockedBuffer{}}
+	d := &desk{t: t, path: path, at: noon, open: map[string]bool{}, settled: map[string]*billing.Record{}, said: &loglines.Buffer{}}
 	for _, id := range open {
 		d.open[id] = true
 	}

@@ -1,7 +1,6 @@
 package accesslog
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -29,6 +28,7 @@ import (
 	"github.com/shunt-gateway/shunt/envoy/names"
 	"github.com/shunt-gateway/shunt/extproc/billing"
 	"github.com/shunt-gateway/shunt/test/leak"
+	"github.com/shunt-gateway/shunt/test/loglines"
 )
 
 func TestMain(m *testing.M) { os.Exit(leak.Check(m.Run())) }
@@ -76,24 +76,7 @@ func identified(m *accesslogv3.StreamAccessLogsMessage) *accesslogv3.StreamAcces
 	return m
 }
 
-func logTo(b *lockedBuffer) *slog.Logger { return slog.New(slog.NewTextHandler(b, nil)) }
-
-type lockedBuffer struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (b *lockedBuffer) Write(p []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.b.Write(p)
-}
-
-func (b *lockedBuffer) String() string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.b.String()
-}
+func logTo(b *loglines.Buffer) *slog.Logger { return slog.New(slog.NewTextHandler(b, nil)) }
 
 // counted is a handler that counts requests by id.
 type counted struct {
@@ -191,7 +174,7 @@ func TestNonsense(t *testing.T) {
 		"an untyped entry": {identified(batch(append(good[:2:2], &logv3.HTTPAccessLogEntry{CommonProperties: &logv3.AccessLogCommon{}})...)), "entry 3 of 3", 1},
 	} {
 		t.Run(name, func(t *testing.T) {
-			var lines lockedBuffer
+			var lines loglines.Buffer
 			var seen counted
 			open := serve(t, Config{Request: seen.request, Log: logTo(&lines)})
 			other, bad := open(), open()
@@ -225,7 +208,7 @@ func TestBadQuote(t *testing.T) {
 	for name, v := range map[string]*structpb.Value{
 		"text": structpb.NewStringValue(`{"v":7}`), "number": structpb.NewNumberValue(1), "null": structpb.NewNullValue(),
 	} {
-		var lines lockedBuffer
+		var lines loglines.Buffer
 		var seen counted
 		open := serve(t, Config{Request: seen.request, Log: logTo(&lines)})
 		bad.CommonProperties.Metadata.FilterMetadata[names.Namespace].Fields[names.KeyQuote] = v
@@ -248,7 +231,7 @@ func TestBadQuote(t *testing.T) {
 // SEC-6: a panic ends its stream and is logged with where it was.
 func TestPanic(t *testing.T) {
 	_, entries := recorded(t)
-	var lines lockedBuffer
+	var lines loglines.Buffer
 	open := serve(t, Config{Log: logTo(&lines), Request: func(context.Context, *billing.Quote, *billing.Record) error { panic("oh no") }})
 	stream := open()
 	if err := stream.Send(identified(batch(entries["json"]...))); err != nil {
@@ -338,7 +321,7 @@ func TestBackpressure(t *testing.T) {
 // An Envoy that goes away is no error; what it said is settled all the same.
 func TestEnvoyGoesAway(t *testing.T) {
 	_, entries := recorded(t)
-	var lines lockedBuffer
+	var lines loglines.Buffer
 	gate, settled := make(chan struct{}), make(chan error, 1)
 	ln := bufconn.Listen(1 << 16)
 	gs := grpc.NewServer()
@@ -375,7 +358,7 @@ func TestEnvoyGoesAway(t *testing.T) {
 // A server can stop while a handler blocks for good: a full disk, say.
 func TestStopWhileBlocked(t *testing.T) {
 	_, entries := recorded(t)
-	var lines lockedBuffer
+	var lines loglines.Buffer
 	blocked := make(chan struct{})
 	s := New(Config{Log: logTo(&lines), Request: func(ctx context.Context, _ *billing.Quote, _ *billing.Record) error {
 		close(blocked)

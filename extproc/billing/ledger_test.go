@@ -1,10 +1,8 @@
 package billing
 
 import (
-	"bytes"
 	"encoding/json"
 	"errors"
-	"log/slog"
 	"slices"
 	"strings"
 	"sync"
@@ -12,6 +10,7 @@ import (
 	"time"
 
 	"github.com/shunt-gateway/shunt/policy"
+	"github.com/shunt-gateway/shunt/test/loglines"
 )
 
 // memoryJournal keeps the first event of each request; while err is set it keeps
@@ -43,29 +42,6 @@ func (j *memoryJournal) has(id string) bool {
 	return slices.ContainsFunc(j.got, func(m Message) bool { return m.ID == id })
 }
 
-// logged is a logger and what it wrote.
-func logged() (*slog.Logger, *lockedBuffer) {
-	b := &lockedBuffer{}
-	return slog.New(slog.NewTextHandler(b, nil)), b
-}
-
-type lockedBuffer struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (b *lockedBuffer) Write(p []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.b.Write(p)
-}
-
-func (b *lockedBuffer) String() string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.b.String()
-}
-
 func settled(t *testing.T, offer, id string) (*Quote, *Record) {
 	c, offers := testCatalog()
 	f := facts(c)
@@ -76,7 +52,7 @@ func settled(t *testing.T, offer, id string) (*Quote, *Record) {
 
 // BILL-1: one event per request; reporting it twice does not bill twice.
 func TestLedgerSettlesOnce(t *testing.T) {
-	log, lines := logged()
+	log, lines := loglines.New()
 	j := &memoryJournal{}
 	l := NewLedger(log, j)
 	var wg sync.WaitGroup
@@ -107,7 +83,7 @@ func TestLedgerSettlesOnce(t *testing.T) {
 
 // BILL-1: the first event is final, also where it says unsettled.
 func TestLedgerUnsettles(t *testing.T) {
-	log, lines := logged()
+	log, lines := loglines.New()
 	j := &memoryJournal{}
 	l := NewLedger(log, j)
 	q, r := settled(t, "novita", "one")
@@ -135,7 +111,7 @@ func TestLedgerUnsettles(t *testing.T) {
 }
 
 func TestLedgerSettlesAgainAfterAnError(t *testing.T) {
-	log, lines := logged()
+	log, lines := loglines.New()
 	j := &memoryJournal{err: errors.New("no room")}
 	l := NewLedger(log, j)
 	q, r := settled(t, "novita", "one")
@@ -149,7 +125,7 @@ func TestLedgerSettlesAgainAfterAnError(t *testing.T) {
 }
 
 func TestLedgerSaysWhereAPriceIsMissing(t *testing.T) {
-	log, lines := logged()
+	log, lines := loglines.New()
 	l := NewLedger(log, &memoryJournal{})
 	q, r := settled(t, "cheap", "one")
 	if err := l.Settle(t.Context(), q, r); err != nil {

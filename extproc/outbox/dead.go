@@ -119,7 +119,7 @@ type Redriven struct {
 	Err error
 }
 
-// ErrNotOurs: the dead letter is of a sink that this instance does not feed.
+// ErrNotOurs says that the dead letter is of a sink that this instance does not feed.
 var ErrNotOurs = errors.New("billing: no such sink here")
 
 // redriveBatch is how many are offered to a sink at once.

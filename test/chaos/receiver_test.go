@@ -67,7 +67,9 @@ func (r *receiver) counts() map[string]int {
 	return all
 }
 
-func (r *receiver) sink() string { return `{http: {url: "http://` + r.addr + `/events", batch: 100, timeout: 60s}}` }
+func (r *receiver) sink() string {
+	return `{http: {url: "http://` + r.addr + `/events", batch: 100, timeout: 60s}}`
+}
 
 var requestID = regexp.MustCompile(`[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}`)
 

@@ -14,9 +14,10 @@ import (
 
 	"github.com/shunt-gateway/shunt/catalog"
 	"github.com/shunt-gateway/shunt/extproc/billing"
+	"github.com/shunt-gateway/shunt/test/loglines"
 )
 
-func openPath(t *testing.T, path string) (billing.Batcher, *lockedBuffer) {
+func openPath(t *testing.T, path string) (billing.Batcher, *loglines.Buffer) {
 	t.Helper()
 	return open(t, &catalog.Sink{File: path}, nil)
 }
@@ -79,7 +80,7 @@ func TestFileRenamedByOthers(t *testing.T) {
 }
 
 func TestFileNeedsAFile(t *testing.T) {
-	log, _ := logged()
+	log, _ := loglines.New()
 	file := filepath.Join(t.TempDir(), "file")
 	if err := os.WriteFile(file, nil, 0o600); err != nil {
 		t.Fatal(err)
@@ -131,9 +132,9 @@ func rig(write func(f file, p []byte) (int, error), sync func(f file) error) ope
 	}
 }
 
-func rigFile(t *testing.T, cfg *catalog.Sink, open opener, now func() time.Time) (*fileSink, *lockedBuffer) {
+func rigFile(t *testing.T, cfg *catalog.Sink, open opener, now func() time.Time) (*fileSink, *loglines.Buffer) {
 	t.Helper()
-	log, lines := logged()
+	log, lines := loglines.New()
 	s, err := newFile(cfg, log, open, now)
 	if err != nil {
 		t.Fatal(err)
@@ -354,7 +355,7 @@ func TestFileCloseInTheMiddle(t *testing.T) {
 func BenchmarkFile(b *testing.B) {
 	for name, n := range map[string]int{"one": 1, "batch=256": 256} {
 		b.Run(name, func(b *testing.B) {
-			log, _ := logged()
+			log, _ := loglines.New()
 			s, err := Open(&catalog.Sink{File: filepath.Join(b.TempDir(), "events.jsonl")}, nil, log)
 			if err != nil {
 				b.Fatal(err)

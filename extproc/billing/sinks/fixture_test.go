@@ -4,17 +4,16 @@ import (
 	"bytes"
 	"context"
 	"fmt"
-	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
 	"github.com/shunt-gateway/shunt/catalog"
 	"github.com/shunt-gateway/shunt/extproc/billing"
 	"github.com/shunt-gateway/shunt/test/leak"
+	"github.com/shunt-gateway/shunt/test/loglines"
 )
 
 func TestMain(m *testing.M) { os.Exit(leak.Check(m.Run())) }
@@ -61,38 +60,16 @@ func configured(t *testing.T, text string) *catalog.Sink {
 	return &c.Billing.Sinks[0]
 }
 
-type lockedBuffer struct {
-	mu sync.Mutex
-	b  strings.Builder
-}
-
-func (b *lockedBuffer) Write(p []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.b.Write(p)
-}
-
-func (b *lockedBuffer) String() string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.b.String()
-}
-
-func logged() (*slog.Logger, *lockedBuffer) {
-	b := &lockedBuffer{}
-	return slog.New(slog.NewTextHandler(b, nil)), b
-}
-
-func open(t *testing.T, s *catalog.Sink, values map[string]string) (billing.Batcher, *lockedBuffer) {
+func open(t *testing.T, s *catalog.Sink, values map[string]string) (billing.Batcher, *loglines.Buffer) {
 	t.Helper()
 	return openWithin(t, s, values, patience)
 }
 
 // openWithin is open with another time until Kafka's client gives a record up. One
 // that it gives up on the way is produced again, and may be there twice.
-func openWithin(t *testing.T, s *catalog.Sink, values map[string]string, delivery time.Duration) (billing.Batcher, *lockedBuffer) {
+func openWithin(t *testing.T, s *catalog.Sink, values map[string]string, delivery time.Duration) (billing.Batcher, *loglines.Buffer) {
 	t.Helper()
-	log, lines := logged()
+	log, lines := loglines.New()
 	var out billing.Batcher
 	var err error
 	if s.Kafka != nil {

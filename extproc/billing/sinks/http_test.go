@@ -20,6 +20,7 @@ import (
 
 	"github.com/shunt-gateway/shunt/extproc/billing"
 	"github.com/shunt-gateway/shunt/test/harness"
+	"github.com/shunt-gateway/shunt/test/loglines"
 )
 
 // ingest is a receiver of CloudEvents that keeps each source and id once. answer
@@ -342,7 +343,7 @@ func TestHTTPTLS(t *testing.T) {
 	if g.count() != 1 {
 		t.Errorf("%d events", g.count())
 	}
-	log, _ := logged()
+	log, _ := loglines.New()
 	for _, bad := range []string{ca + "x", os.DevNull} {
 		if _, err := Open(configured(t, `http: {url: "`+srv.URL+`", tls: {ca: `+bad+`}}`), nil, log); err == nil || !strings.Contains(err.Error(), "tls.ca") {
 			t.Errorf("%s: %v", bad, err)
