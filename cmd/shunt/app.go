@@ -106,8 +106,9 @@ func (a *app) up(name string, stop func(context.Context) error) {
 	a.closers = append(a.closers, closer{name, stop})
 }
 
-// partTimeout bounds the end of each part.
-const partTimeout = 10 * time.Second
+// partTimeout bounds the end of each part. Most take milliseconds; NATS flushes its
+// files, which on a busy disk takes seconds.
+const partTimeout = 30 * time.Second
 
 // stop takes the parts down, newest first.
 func (a *app) stop(ctx context.Context) error {
