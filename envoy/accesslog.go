@@ -24,7 +24,7 @@ func accessLog(filter *accesslogv3.AccessLogFilter) []*accesslogv3.AccessLog {
 		ConfigType: &accesslogv3.AccessLog_TypedConfig{TypedConfig: pack(&grpclogv3.HttpGrpcAccessLogConfig{
 			CommonConfig: &grpclogv3.CommonGrpcAccessLogConfig{
 				LogName:             names.LogName,
-				GrpcService:         grpcService(names.ClusterExtProc),
+				GrpcService:         grpcService(),
 				TransportApiVersion: corev3.ApiVersion_V3,
 				BufferFlushInterval: duration(50 * time.Millisecond),
 				BufferSizeBytes:     u32(64 << 10),

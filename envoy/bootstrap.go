@@ -2,10 +2,9 @@ package envoy
 
 import (
 	bootstrapv3 "github.com/envoyproxy/go-control-plane/envoy/config/bootstrap/v3"
+	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	"google.golang.org/protobuf/encoding/protojson"
-
-	"github.com/shunt-gateway/shunt/envoy/names"
 )
 
 // NodeID is how our Envoy introduces itself to the ADS server.
@@ -15,14 +14,14 @@ const NodeID = "shunt"
 // nothing of the catalog. It holds no secret.
 func Bootstrap(o Options) ([]byte, error) {
 	b := base(o)
-	b.StaticResources = &bootstrapv3.Bootstrap_StaticResources{Clusters: sidecarClusters(o)}
+	b.StaticResources = &bootstrapv3.Bootstrap_StaticResources{Clusters: []*clusterv3.Cluster{SidecarCluster(o)}}
 	b.DynamicResources = &bootstrapv3.Bootstrap_DynamicResources{
 		LdsConfig: adsSource(),
 		CdsConfig: adsSource(),
 		AdsConfig: &corev3.ApiConfigSource{
 			ApiType:             corev3.ApiConfigSource_GRPC,
 			TransportApiVersion: corev3.ApiVersion_V3,
-			GrpcServices:        []*corev3.GrpcService{grpcService(names.ClusterExtProc)},
+			GrpcServices:        []*corev3.GrpcService{grpcService()},
 		},
 	}
 	return protojson.MarshalOptions{Indent: "  "}.Marshal(b)

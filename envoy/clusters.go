@@ -54,18 +54,15 @@ func clusters(s *scene, o Options) ([]Named, error) {
 // that HTTP/2 takes for a window.
 const boundless = 1<<31 - 1
 
-// sidecarClusters are shunt's own gRPC servers. They stand in the bootstrap, because
-// ADS itself comes over one of them.
-func sidecarClusters(o Options) []*clusterv3.Cluster {
-	return []*clusterv3.Cluster{sidecarCluster(names.ClusterExtProc, o.Socket), sidecarCluster(names.ClusterCalls, o.CallsSocket)}
-}
-
-// sidecarCluster is one of shunt's gRPC servers. Its buffers have no high-water mark that a body could reach. Envoy 1.40 dies of a
+// SidecarCluster is shunt's own gRPC server. It stands in the bootstrap, because
+// ADS itself comes over it.
+//
+// Its buffers have no high-water mark that a body could reach. Envoy 1.40 dies of a
 // null pointer when ext_proc as an upstream filter gets to one before the connection to
 // the provider is there: a body of 4.5 MB at its second attempt was enough. Bodies are
 // bounded by limits.body, and their number by what shunt takes on (SEC-4).
-func sidecarCluster(name, socket string) *clusterv3.Cluster {
-	cl := pipeCluster(name, socket)
+func SidecarCluster(o Options) *clusterv3.Cluster {
+	cl := pipeCluster(names.ClusterExtProc, o.Socket)
 	cl.PerConnectionBufferLimitBytes = u32(boundless)
 	cl.TypedExtensionProtocolOptions = protocolOptions(&httpv3.HttpProtocolOptions{
 		UpstreamProtocolOptions: &httpv3.HttpProtocolOptions_ExplicitHttpConfig_{

@@ -17,7 +17,7 @@ import (
 // the modes that were measured against this one.
 func requestExtProc(c *catalog.Catalog) *extprocv3.ExternalProcessor {
 	p := extProc()
-	p.GrpcService = grpcService(names.ClusterCalls)
+	p.GrpcService = grpcService()
 	p.FailureModeAllow = c.Routing.OnFilterFailure == catalog.FilterFailureAllow
 	p.ForwardRules = forward(append([]string{
 		":method", ":path", names.HeaderRequestID, "content-type", "authorization",
@@ -32,7 +32,7 @@ func requestExtProc(c *catalog.Catalog) *extprocv3.ExternalProcessor {
 // metadata, so any replica can serve it.
 func retryExtProc(*catalog.Catalog) *extprocv3.ExternalProcessor {
 	p := extProc()
-	p.GrpcService = grpcService(names.ClusterCalls, &corev3.HeaderValue{Key: names.PhaseKey, Value: names.PhaseRetry})
+	p.GrpcService = grpcService(&corev3.HeaderValue{Key: names.PhaseKey, Value: names.PhaseRetry})
 	p.ForwardRules = forward([]string{"x-envoy-attempt-count", ":path"})
 	p.MetadataOptions = &extprocv3.MetadataOptions{ForwardingNamespaces: shuntNamespace()}
 	return p

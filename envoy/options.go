@@ -9,10 +9,8 @@ import (
 // Options is what the configuration depends on beside the catalog: where shunt
 // listens on this machine.
 type Options struct {
-	// Socket is the Unix socket of shunt's gRPC server: access log, ADS.
+	// Socket is the Unix socket of shunt's gRPC server: ext_proc, access log, ADS.
 	Socket string
-	// CallsSocket is the Unix socket of ext_proc.
-	CallsSocket string
 	// APISocket is the Unix socket of shunt's HTTP API.
 	APISocket string
 	// AdminSocket is the Unix socket of Envoy's own admin interface.

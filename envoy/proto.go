@@ -8,6 +8,8 @@ import (
 	"google.golang.org/protobuf/types/known/anypb"
 	"google.golang.org/protobuf/types/known/durationpb"
 	"google.golang.org/protobuf/types/known/wrapperspb"
+
+	"github.com/shunt-gateway/shunt/envoy/names"
 )
 
 // Named is an xDS resource with its name.
@@ -47,11 +49,11 @@ func socket(host string, port uint32) *corev3.Address {
 	}}}
 }
 
-// grpcService reaches one of shunt's gRPC servers; metadata tells its callers apart.
-func grpcService(cluster string, metadata ...*corev3.HeaderValue) *corev3.GrpcService {
+// grpcService reaches shunt's gRPC server; metadata tells its callers apart.
+func grpcService(metadata ...*corev3.HeaderValue) *corev3.GrpcService {
 	return &corev3.GrpcService{
 		TargetSpecifier: &corev3.GrpcService_EnvoyGrpc_{
-			EnvoyGrpc: &corev3.GrpcService_EnvoyGrpc{ClusterName: cluster},
+			EnvoyGrpc: &corev3.GrpcService_EnvoyGrpc{ClusterName: names.ClusterExtProc},
 		},
 		InitialMetadata: metadata,
 	}

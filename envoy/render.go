@@ -24,7 +24,7 @@ func Static(c *catalog.Catalog, o Options, secret SecretSource) ([]byte, error) 
 		return nil, err
 	}
 	b := base(o)
-	b.StaticResources = &bootstrapv3.Bootstrap_StaticResources{Clusters: sidecarClusters(o)}
+	b.StaticResources = &bootstrapv3.Bootstrap_StaticResources{Clusters: []*clusterv3.Cluster{SidecarCluster(o)}}
 	for _, l := range r.Listeners {
 		b.StaticResources.Listeners = append(b.StaticResources.Listeners, l.(*listenerv3.Listener))
 	}

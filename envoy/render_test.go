@@ -30,7 +30,7 @@ func parse(t *testing.T, file string) *catalog.Catalog {
 	return c
 }
 
-var testOptions = Options{Socket: "/run/shunt/shunt.sock", CallsSocket: "/run/shunt/calls.sock", APISocket: "/run/shunt/api.sock", CAFile: "/etc/ssl/certs/ca-certificates.crt", Journal: "/run/shunt/ends.jsonl"}
+var testOptions = Options{Socket: "/run/shunt/shunt.sock", APISocket: "/run/shunt/api.sock", CAFile: "/etc/ssl/certs/ca-certificates.crt", Journal: "/run/shunt/ends.jsonl"}
 
 // The whole configuration of a small catalog, as a person would read it in a
 // review: a change of any default shows here.

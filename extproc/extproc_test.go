@@ -306,6 +306,21 @@ func TestShed(t *testing.T) {
 	}
 }
 
+// SEC-6: what goes wrong with the figures costs the request nothing.
+func TestObserverPanics(t *testing.T) {
+	s := testServer(testDecider(t, testCatalog))
+	told := 0
+	s.Observe = func(context.Context, *Outcome) { told++; panic("figures") }
+	for range 2 {
+		if out, err := process(t, s, "", chat(`{"model":"m","messages":[]}`)...); err != nil || len(out) == 0 {
+			t.Fatalf("%v, %v", out, err)
+		}
+	}
+	if told != 2 || s.InFlight() != 0 {
+		t.Errorf("told %d times, %d in flight", told, s.InFlight())
+	}
+}
+
 // A client that leaves before its decision is no fault.
 func TestCanceled(t *testing.T) {
 	s := testServer(testDecider(t, testCatalog))

@@ -44,9 +44,6 @@ const retryAfter = 1
 
 func (shedSession) push(*extprocv3.ProcessingRequest) (bool, error) { return true, nil }
 
-func (shedSession) slow() bool      { return false }
-func (shedSession) conclude() error { return nil }
-
 func (shedSession) answers() []*extprocv3.ProcessingResponse {
 	return []*extprocv3.ProcessingResponse{refuse(errShed)}
 }

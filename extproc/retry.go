@@ -32,12 +32,11 @@ func (s *retrySession) push(m *extprocv3.ProcessingRequest) (bool, error) {
 	if err != nil || !complete {
 		return false, err
 	}
-	s.attempt, err = attemptCount(s.in.headers)
-	return err == nil, err
+	if s.attempt, err = attemptCount(s.in.headers); err != nil {
+		return false, err
+	}
+	return true, s.rewrite()
 }
-
-func (s *retrySession) slow() bool      { return len(s.in.body) > quickBody }
-func (s *retrySession) conclude() error { return s.rewrite() }
 
 func attemptCount(h *extprocv3.HttpHeaders) (int, error) {
 	for _, v := range h.GetHeaders().GetHeaders() {

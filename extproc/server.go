@@ -53,27 +53,35 @@ func (s *Server) Broken() uint64 { return s.broken.Load() }
 // Process serves one request of Envoy's: the first decision, or a retry's rewrite.
 // It returns as soon as its answer is sent, and Envoy goes on without it.
 func (s *Server) Process(stream grpc.BidiStreamingServer[extprocv3.ProcessingRequest, extprocv3.ProcessingResponse]) error {
+	defer s.inFlight.Add(-1)
+	over := s.inFlight.Add(1) > s.maxInFlight()
 	began := time.Now()
-	ses := s.begin(stream.Context())
-	return s.ended(stream.Context(), ses, began, s.serve(stream, ses))
-}
-
-// ended takes note of a call's end, and returns what Envoy is told of it.
-func (s *Server) ended(ctx context.Context, ses session, began time.Time, err error) error {
-	s.inFlight.Add(-1)
+	ses := s.begin(stream.Context(), over)
+	err := s.serve(stream, ses)
 	if err == nil && s.Observe != nil {
-		o := ses.outcome()
-		o.Began, o.Ended = began, time.Now()
-		s.Observe(ctx, o)
+		s.observe(stream.Context(), ses, began)
 	}
 	switch {
-	case err == nil, errors.Is(err, io.EOF), errors.Is(err, context.Canceled), status.Code(err) == codes.Canceled:
+	case err == nil, errors.Is(err, io.EOF), status.Code(err) == codes.Canceled:
 		return nil // answered, or the client went away first
 	default:
 		s.broken.Add(1)
 		s.Log.Error("ext_proc stream closed", "error", err) // SEC-6
 		return err
 	}
+}
+
+// observe tells of an answer that was sent. What goes wrong with that is no affair of
+// the request's, nor of the others (SEC-6).
+func (s *Server) observe(ctx context.Context, ses session, began time.Time) {
+	defer func() {
+		if r := recover(); r != nil {
+			s.Log.Error("ext_proc: an answer was not counted", "panic", r)
+		}
+	}()
+	o := ses.outcome()
+	o.Began, o.Ended = began, time.Now()
+	s.Observe(ctx, o)
 }
 
 func (s *Server) maxInFlight() int64 {
@@ -83,19 +91,15 @@ func (s *Server) maxInFlight() int64 {
 	return DefaultMaxInFlight
 }
 
-// session turns what Envoy sends into what it is told: push takes one message. When
-// the request is complete, conclude makes the answers. It may block or take long
-// where slow says so.
+// session turns what Envoy sends into what it is told: push takes one message,
+// and answers are ready when done is true.
 type session interface {
-	push(*extprocv3.ProcessingRequest) (complete bool, err error)
-	slow() bool
-	conclude() error
+	push(*extprocv3.ProcessingRequest) (done bool, err error)
 	answers() []*extprocv3.ProcessingResponse
 	outcome() *Outcome
 }
 
-func (s *Server) begin(ctx context.Context) session {
-	overloaded := s.inFlight.Add(1) > s.maxInFlight()
+func (s *Server) begin(ctx context.Context, overloaded bool) session {
 	if v := metadata.ValueFromIncomingContext(ctx, names.PhaseKey); len(v) == 1 && v[0] == names.PhaseRetry {
 		return &retrySession{decider: s.Decider}
 	}
@@ -118,14 +122,14 @@ func (s *Server) serve(stream grpc.BidiStreamingServer[extprocv3.ProcessingReque
 		if err != nil {
 			return err
 		}
-		complete, err := ses.push(m)
-		if err == nil && complete {
-			err = ses.conclude()
+		done, err := ses.push(m)
+		if gone := stream.Context().Err(); err != nil && gone != nil {
+			return status.FromContextError(gone).Err()
 		}
 		if err != nil {
-			return refusal(stream.Context(), err)
+			return status.Error(codes.InvalidArgument, fmt.Sprintf("ext_proc: %v", err))
 		}
-		if !complete {
+		if !done {
 			continue
 		}
 		for _, a := range ses.answers() {
@@ -135,12 +139,4 @@ func (s *Server) serve(stream grpc.BidiStreamingServer[extprocv3.ProcessingReque
 		}
 		return nil
 	}
-}
-
-// refusal is the gRPC status of a call that cannot be answered.
-func refusal(ctx context.Context, err error) error {
-	if gone := ctx.Err(); gone != nil {
-		return status.FromContextError(gone).Err()
-	}
-	return status.Error(codes.InvalidArgument, fmt.Sprintf("ext_proc: %v", err))
 }

@@ -46,27 +46,21 @@ type requestSession struct {
 	out     []*extprocv3.ProcessingResponse
 }
 
-func (s *requestSession) push(m *extprocv3.ProcessingRequest) (bool, error) { return s.in.add(m) }
-
-// quickBody is how large a body may be that is read and rewritten in tens of
-// microseconds.
-const quickBody = 64 << 10
-
-func (s *requestSession) slow() bool {
-	return len(s.in.body) > quickBody || s.decider.mayAsk(s.in.headers)
-}
-
-func (s *requestSession) conclude() error {
+func (s *requestSession) push(m *extprocv3.ProcessingRequest) (bool, error) {
+	complete, err := s.in.add(m)
+	if err != nil || !complete {
+		return false, err
+	}
 	if s.in.trailers {
 		s.seen.Refusal = errTrailers
 		s.out = []*extprocv3.ProcessingResponse{refuse(errTrailers)}
-		return nil
+		return true, nil
 	}
 	rq, refusal := s.decider.decide(s.in.headers, s.in.body, &s.seen)
 	if refusal == nil {
 		if err := s.ctx.Err(); err != nil {
 			s.decider.cancel(rq)
-			return err // Envoy has given the request up: it is not admitted
+			return false, err // Envoy has given the request up: it is not admitted
 		}
 		if refusal, s.seen.Cause = s.decider.admit(rq); refusal != nil {
 			s.decider.cancel(rq)
@@ -75,10 +69,10 @@ func (s *requestSession) conclude() error {
 	if refusal != nil {
 		s.seen.Refusal = refusal
 		s.out = []*extprocv3.ProcessingResponse{refuse(refusal)}
-		return nil
+		return true, nil
 	}
 	s.out = s.in.answer(rq.head(), rq.body)
-	return nil
+	return true, nil
 }
 
 var errTrailers = &policy.Error{Status: 400, Code: "bad_request", Message: "the request has trailers, which this API does not take"}

@@ -90,7 +90,7 @@ func (a *app) start(ctx context.Context) (err error) {
 		return err
 	}
 	for _, part := range []func(context.Context, *catalog.Catalog) error{
-		a.startTelemetry, a.publish, a.startState, a.startBilling, a.startVitals, a.share, a.startGRPC, a.startCalls, a.startAPI, a.startControl, a.startAdmin, a.startWatch,
+		a.startTelemetry, a.publish, a.startState, a.startBilling, a.startVitals, a.share, a.startGRPC, a.startAPI, a.startControl, a.startAdmin, a.startWatch,
 	} {
 		if err := part(ctx, c); err != nil {
 			return err

@@ -35,7 +35,6 @@ func placeOf(c *catalog.Catalog) place {
 }
 
 func (p place) grpc() string    { return filepath.Join(p.run, "shunt.sock") }
-func (p place) calls() string   { return filepath.Join(p.run, "calls.sock") }
 func (p place) api() string     { return filepath.Join(p.run, "api.sock") }
 func (p place) control() string { return filepath.Join(p.run, "control.sock") }
 func (p place) envoy() string   { return filepath.Join(p.run, "envoy") }
@@ -87,7 +86,7 @@ func callerKey(dataDir string) ([]byte, error) {
 // envoyOptions are what Envoy's configuration needs to know of this machine.
 func envoyOptions(c *catalog.Catalog) (envoy.Options, error) {
 	p := placeOf(c)
-	o := envoy.Options{Socket: p.grpc(), CallsSocket: p.calls(), APISocket: p.api(), Journal: c.Billing.Durability.Journal.Path}
+	o := envoy.Options{Socket: p.grpc(), APISocket: p.api(), Journal: c.Billing.Durability.Journal.Path}
 	who := overTLS(c)
 	if who == "" {
 		return o, nil

@@ -41,15 +41,14 @@ func listenUnix(path string) (net.Listener, error) {
 // streamWorkers are kept for calls, so that their stacks need not grow anew.
 const streamWorkers = 32
 
-// startGRPC serves Envoy: configuration, access log, and decisions, for an Envoy with
-// an older configuration.
+// startGRPC serves Envoy: decisions, configuration, access log.
 func (a *app) startGRPC(ctx context.Context, c *catalog.Catalog) error {
 	l, err := listenUnix(a.place.grpc())
 	if err != nil {
 		return err
 	}
 	s := grpc.NewServer(
-		grpc.MaxRecvMsgSize(maxMessage(c)),
+		grpc.MaxRecvMsgSize(int(c.Limits.Body)+1<<20),
 		grpc.NumStreamWorkers(streamWorkers),
 		grpc.InitialWindowSize(4<<20),
 		grpc.InitialConnWindowSize(16<<20),
@@ -76,28 +75,6 @@ func (a *app) startGRPC(ctx context.Context, c *catalog.Catalog) error {
 	a.up("gRPC server", func(ctx context.Context) error {
 		stopADS()
 		return stopGRPC(ctx, s)
-	})
-	return nil
-}
-
-// maxMessage is what Envoy may send in one message: a body and its headers.
-func maxMessage(c *catalog.Catalog) int { return int(c.Limits.Body) + 1<<20 }
-
-// startCalls serves Envoy's decisions.
-func (a *app) startCalls(_ context.Context, c *catalog.Catalog) error {
-	l, err := listenUnix(a.place.calls())
-	if err != nil {
-		return err
-	}
-	s := a.extproc.Calls(maxMessage(c))
-	go func() {
-		if err := s.Serve(l); err != nil {
-			a.failed("ext_proc server", err)
-		}
-	}()
-	a.up("ext_proc server", func(ctx context.Context) error {
-		s.Shutdown(ctx)
-		return nil
 	})
 	return nil
 }

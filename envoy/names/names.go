@@ -82,9 +82,8 @@ const (
 
 // Clusters that shunt itself answers on.
 const (
-	ClusterExtProc = "shunt"       // gRPC: access log, xDS, and ext_proc for older configurations
-	ClusterCalls   = "shunt_calls" // gRPC: ext_proc alone
-	ClusterAPI     = "shunt_api"   // HTTP: models, providers, engines, preferences
+	ClusterExtProc = "shunt"     // gRPC: ext_proc, access log, xDS
+	ClusterAPI     = "shunt_api" // HTTP: models, providers, engines, preferences
 
 	// ClusterOTLP is the collector that spans are sent to.
 	ClusterOTLP = "shunt_otlp"

@@ -23,7 +23,6 @@ var mayImport = map[string][]string{
 	"policy/sticky":      {"catalog"},
 	"extproc":            {"catalog", "policy/...", "extproc/...", "envoy/names"},
 	"extproc/openai":     {},
-	"extproc/stream":     {},
 	"extproc/billing":    {"catalog", "policy/..."},
 	"extproc/admission":  {"extproc/billing"},
 	"extproc/outbox":     {"extproc/admission", "extproc/billing"},
