@@ -39,6 +39,8 @@ type app struct {
 	state  *state.State
 	hasher *billing.Hasher // of callers
 	keyer  *sticky.Keyer   // of conversations
+	// callerKeyShared: both go by the key that all instances have.
+	callerKeyShared atomic.Bool
 
 	telemetry *telemetry.Telemetry
 	reloads   reloads

@@ -110,7 +110,7 @@ func (a *app) startAPI(_ context.Context, _ *catalog.Catalog) error {
 		return err
 	}
 	a.serveHTTP("API server", l, api.New(a.current, &api.Preferences{
-		Store: a.state.Preferences(), Session: extproc.Session(&a.live, a.hasher),
+		Store: savedPreferences{a.state.Preferences(), &a.callerKeyShared}, Session: extproc.Session(&a.live, a.hasher),
 	}))
 	return nil
 }

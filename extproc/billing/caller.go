@@ -7,13 +7,14 @@ import (
 	"fmt"
 	"hash"
 	"sync"
+	"sync/atomic"
 )
 
 // Hasher turns who a caller is into the keyed hash that stands for it in quotes
 // and events: 32 hex digits of HMAC-SHA256. Without the key, a hash can neither be
 // reversed nor recomputed from a list of likely API keys. It is safe for use by
 // several goroutines.
-type Hasher struct{ pool sync.Pool }
+type Hasher struct{ pool atomic.Pointer[sync.Pool] }
 
 // HasherKeySize is the size of a Hasher's key, in bytes.
 const HasherKeySize = 32
@@ -29,13 +30,23 @@ type hashState struct {
 // NewHasher returns a Hasher with this key, which must be HasherKeySize random
 // bytes and stay the same for as long as events are to be added up by caller.
 func NewHasher(key []byte) (*Hasher, error) {
+	h := new(Hasher)
+	if err := h.Rekey(key); err != nil {
+		return nil, err
+	}
+	return h, nil
+}
+
+// Rekey gives the Hasher another key. Callers have other subjects from then on.
+func (h *Hasher) Rekey(key []byte) error {
 	if len(key) != HasherKeySize {
-		return nil, fmt.Errorf("billing: caller key of %d bytes, want %d", len(key), HasherKeySize)
+		return fmt.Errorf("billing: caller key of %d bytes, want %d", len(key), HasherKeySize)
 	}
 	key = append([]byte(nil), key...)
-	return &Hasher{pool: sync.Pool{New: func() any {
+	h.pool.Store(&sync.Pool{New: func() any {
 		return &hashState{mac: hmac.New(sha256.New, key)}
-	}}}, nil
+	}})
+	return nil
 }
 
 // The kinds of caller are hashed apart: a user whose id is someone's API key is
@@ -55,8 +66,9 @@ func (h *Hasher) subject(kind, caller []byte) string {
 	if len(caller) == 0 {
 		return ""
 	}
-	s := h.pool.Get().(*hashState)
-	defer h.pool.Put(s)
+	pool := h.pool.Load()
+	s := pool.Get().(*hashState)
+	defer pool.Put(s)
 	s.mac.Reset()
 	s.mac.Write(kind)
 	s.mac.Write(caller)

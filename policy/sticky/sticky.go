@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"hash"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -57,22 +58,32 @@ const SecretSize = 32
 // doubt as a keyed hash, and with today's processors' instructions for it about as
 // fast as keyed BLAKE2b or SipHash in Go, some 1 GB/s. With 128 bits, any two of a
 // billion conversations meet with a probability of 1e-21.
-type Keyer struct{ pool sync.Pool }
+type Keyer struct{ pool atomic.Pointer[sync.Pool] }
 
 // NewKeyer returns a Keyer with this secret, which must be SecretSize random bytes,
 // the same on every instance that shares a Store.
 func NewKeyer(secret []byte) (*Keyer, error) {
+	k := new(Keyer)
+	if err := k.Rekey(secret); err != nil {
+		return nil, err
+	}
+	return k, nil
+}
+
+// Rekey gives the Keyer another secret. Conversations have other keys from then on.
+func (k *Keyer) Rekey(secret []byte) error {
 	if len(secret) != SecretSize {
-		return nil, fmt.Errorf("sticky: secret of %d bytes, want %d", len(secret), SecretSize)
+		return fmt.Errorf("sticky: secret of %d bytes, want %d", len(secret), SecretSize)
 	}
 	// Not the secret itself: it may serve for other hashes as well, and what is a
 	// key there must not be one here.
 	mac := hmac.New(sha256.New, secret)
 	mac.Write([]byte("shunt sticky key v1"))
 	derived := mac.Sum(nil)
-	return &Keyer{pool: sync.Pool{New: func() any {
+	k.pool.Store(&sync.Pool{New: func() any {
 		return &state{mac: hmac.New(sha256.New, derived)}
-	}}}, nil
+	}})
+	return nil
 }
 
 type state struct {
@@ -84,9 +95,10 @@ type state struct {
 // else of the API key; model is the model's id. Every Hash must be ended with Sum or
 // Drop.
 func (k *Keyer) Begin(caller, model string) Hash {
-	s := k.pool.Get().(*state)
+	pool := k.pool.Load()
+	s := pool.Get().(*state)
 	s.mac.Reset()
-	h := Hash{keyer: k, state: s}
+	h := Hash{pool: pool, state: s}
 	h.string('c', caller)
 	h.string('m', model)
 	return h
@@ -97,7 +109,7 @@ func (k *Keyer) Begin(caller, model string) Hash {
 // order, and keeps none of them (CACHE-2). Spans that are cut differently give
 // different keys: Instruction("a"), Instruction("b") is not Instruction("ab").
 type Hash struct {
-	keyer *Keyer
+	pool  *sync.Pool // where state goes back to
 	state *state
 }
 
@@ -143,5 +155,5 @@ func (h Hash) Sum() Key {
 func (h Hash) Drop() {
 	clear(h.state.buf[:])
 	h.state.mac.Reset()
-	h.keyer.pool.Put(h.state)
+	h.pool.Put(h.state)
 }

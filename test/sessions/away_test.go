@@ -84,6 +84,34 @@ func TestNATSAway(t *testing.T) {
 	}
 }
 
+// An instance that starts while NATS is away knows callers as the others do when it is
+// back, without a restart.
+func TestNATSAwayAtStart(t *testing.T) {
+	t.Parallel()
+	port, dir := freePorts(t, 1)[0], t.TempDir()
+	node := startNode(t, port, dir)
+	one := startSite(t, fmt.Sprintf("state: {nats: \"nats://127.0.0.1:%d\"}\n", port))
+	ann := asEdge("ann")
+	if a, _ := one.preferences(t, http.MethodPatch, `{"preferredProviders":["gamma"]}`, ann...); a.status != http.StatusOK {
+		t.Fatalf("PATCH: %d %s", a.status, a.body)
+	}
+	stopNode(node)
+	two := one.another(t)
+	if a := two.chat(t, hello, ann...); a.status != http.StatusOK {
+		t.Errorf("without NATS: got %d %s", a.status, a.body)
+	}
+	if a, _ := two.preferences(t, http.MethodPatch, `{"preferredProviders":["beta"]}`, ann...); a.status != http.StatusServiceUnavailable {
+		t.Errorf("PATCH without NATS: got %d %s", a.status, a.body)
+	}
+	startNode(t, port, dir)
+	harness.Eventually(t, "the other instance finds what was saved", func() error {
+		if a := two.chat(t, hello, ann...); a.header.Get("x-provider") != "gamma" {
+			return fmt.Errorf("served by %s", a.header.Get("x-provider"))
+		}
+		return nil
+	})
+}
+
 // admin asks the operators' side.
 func (s *site) admin(t *testing.T, path string) answer {
 	t.Helper()
