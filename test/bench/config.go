@@ -126,9 +126,9 @@ models:
   held:
     price: {prompt: 0.5, completion: 2.6}
     offers: [{provider: slow, model: bench, price: {prompt: 0.6, completion: 2.5}}]
-# A provider that mostly fails is soon left alone; here each request is to meet it.
+# A provider that always fails is soon left alone; here each request is to meet it.
 routing:
-  health: {consecutive_failures: 1000, error_rate: 100%%, min_requests: 1000000, explore: 0%%}
+  health: {cooldowns: false, explore: 0%%}
 billing:
   sinks: [{file: events.jsonl}]
 `, listen, admin, provider[siteFast], provider[siteDown], provider[siteHeld])

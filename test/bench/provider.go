@@ -11,7 +11,6 @@ import (
 	"os"
 	"strconv"
 	"strings"
-	"sync/atomic"
 	"time"
 )
 
@@ -31,15 +30,10 @@ const (
 // Answers of the provider; each has a listener of its own.
 const (
 	siteFast = iota // JSON at once, or 50 chunks 2 ms apart
-	siteDown        // 503 at once, but for one in recovery
+	siteDown        // 503 at once
 	siteHeld        // 50 chunks 1 s apart
 	sites
 )
-
-// recovery is how often siteDown answers after all: of a provider that never does,
-// shunt would cool the offer down, and there would be no failover to measure. It is
-// below routing.health.consecutive_failures in config.go.
-const recovery = 500
 
 const jsonAnswer = `{"id":"chatcmpl-1","object":"chat.completion","created":1735689600,"model":"bench","choices":[{"index":0,` +
 	`"message":{"role":"assistant","content":"Hello from the bench: one two three four five six seven eight nine ten."},` +
@@ -84,7 +78,6 @@ func runProvider() error {
 }
 
 func accept(ln net.Listener, site int) {
-	var asked atomic.Int64
 	for {
 		conn, err := ln.Accept()
 		if err != nil {
@@ -93,16 +86,15 @@ func accept(ln net.Listener, site int) {
 		}
 		go func() {
 			defer conn.Close()
-			if err := answerAll(conn, site, &asked); !errors.Is(err, io.EOF) && !errors.Is(err, net.ErrClosed) && site != siteHeld {
+			if err := answerAll(conn, site); !errors.Is(err, io.EOF) && !errors.Is(err, net.ErrClosed) && site != siteHeld {
 				fmt.Fprintln(os.Stderr, "provider:", err)
 			}
 		}()
 	}
 }
 
-// answerAll answers until the connection ends, and says how it did. asked counts the
-// site's requests.
-func answerAll(conn net.Conn, site int, asked *atomic.Int64) error {
+// answerAll answers until the connection ends, and says how it did.
+func answerAll(conn net.Conn, site int) error {
 	in := bufio.NewReaderSize(conn, 8<<10)
 	var body bytes.Buffer
 	for {
@@ -115,7 +107,7 @@ func answerAll(conn net.Conn, site int, asked *atomic.Int64) error {
 			return err
 		}
 		switch {
-		case site == siteDown && asked.Add(1)%recovery != 0:
+		case site == siteDown:
 			_, err = conn.Write(downReply)
 		case bytes.Contains(body.Bytes(), []byte(`"stream":true`)):
 			gap := fastGap
