@@ -84,7 +84,7 @@ func TestStaticValidates(t *testing.T) {
 			if err := os.WriteFile(path, text, 0o600); err != nil {
 				t.Fatal(err)
 			}
-			out, err := exec.Command(bin.Path, "--mode", "validate", "--use-dynamic-base-id", "-c", path).CombinedOutput()
+			out, err := exec.Command(bin.Path, "--mode", "validate", "--disable-hot-restart", "-c", path).CombinedOutput()
 			if err != nil {
 				t.Errorf("envoy refuses it: %v\n%s", err, out)
 			}

@@ -251,7 +251,7 @@ func TestEnvoyConfig(t *testing.T) {
 		if err := os.WriteFile(file, text, 0o600); err != nil {
 			t.Fatal(err)
 		}
-		out, err := exec.CommandContext(t.Context(), envoy, "--mode", "validate", "-c", file, "--use-dynamic-base-id").CombinedOutput()
+		out, err := exec.CommandContext(t.Context(), envoy, "--mode", "validate", "-c", file, "--disable-hot-restart").CombinedOutput()
 		if err != nil {
 			t.Errorf("%s: %v\n%s", name, err, out)
 		}

@@ -111,7 +111,7 @@ func (e *env) startEnvoy(ctx context.Context, name, extProc string) (*target, er
 	if err := os.WriteFile(file, config, 0o600); err != nil {
 		return nil, err
 	}
-	c, err := e.start(name, e.envoy, "-c", file, "--use-dynamic-base-id", "--admin-address-path", adminFile, "--log-level", "warning")
+	c, err := e.start(name, e.envoy, "-c", file, "--disable-hot-restart", "--admin-address-path", adminFile, "--log-level", "warning")
 	if err != nil {
 		return nil, err
 	}

@@ -40,7 +40,7 @@ func startSide(t *testing.T, config string) *side {
 		t.Fatal(err)
 	}
 	s.serve(t)
-	s.envoy = s.start(t, exec.Command(binary.Path, "-c", file, "--use-dynamic-base-id", "--concurrency", "1", "-l", "error",
+	s.envoy = s.start(t, exec.Command(binary.Path, "-c", file, "--disable-hot-restart", "--concurrency", "1", "-l", "error",
 		"--file-flush-interval-msec", "50"))
 	harness.Eventually(t, "Envoy serves", func() error { return ok(s.URL + "/v1/models") })
 	return s

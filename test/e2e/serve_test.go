@@ -40,7 +40,7 @@ func startSide(t *testing.T, yaml string) *side {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s.envoy = s.start(t, exec.Command(binary.Path, "-c", filepath.Join(s.dir, "envoy.yaml"), "--use-dynamic-base-id", "--concurrency", "1", "-l", "error"))
+	s.envoy = s.start(t, exec.Command(binary.Path, "-c", filepath.Join(s.dir, "envoy.yaml"), "--disable-hot-restart", "--concurrency", "1", "-l", "error"))
 	s.serve(t)
 	return s
 }
