@@ -3,7 +3,6 @@ package outbox
 import (
 	"context"
 	"errors"
-	"fmt"
 	"log/slog"
 	"strings"
 	"sync"
@@ -202,7 +201,7 @@ func (o *Options) dedupe() time.Duration { return max(leastDedupe, o.SettleTimeo
 // sinks that this instance no longer has.
 func (b *Outbox) setup(ctx context.Context) error {
 	o := &b.opt
-	s, err := o.JS.CreateOrUpdateStream(ctx, jetstream.StreamConfig{
+	s, err := ensureStream(ctx, o.JS, jetstream.StreamConfig{
 		Name: o.stream(), Subjects: []string{o.subjects() + "*"},
 		Description: "shunt: billing events on their way to sinks",
 		Storage:     jetstream.FileStorage, Replicas: o.Replicas, Duplicates: o.dedupe(),
@@ -210,7 +209,7 @@ func (b *Outbox) setup(ctx context.Context) error {
 		PersistMode: o.persistMode(),
 	})
 	if err != nil {
-		return fmt.Errorf("make the stream %s: %w", o.stream(), err)
+		return err
 	}
 	if err := b.makeDeadStream(ctx); err != nil {
 		return err
@@ -225,22 +224,21 @@ func (b *Outbox) setup(ctx context.Context) error {
 
 func (b *Outbox) makeDeadStream(ctx context.Context) error {
 	o := &b.opt
-	_, err := o.JS.CreateOrUpdateStream(ctx, jetstream.StreamConfig{
+	_, err := ensureStream(ctx, o.JS, jetstream.StreamConfig{
 		Name: o.deadStream(), Subjects: []string{o.deadSubjects() + ">"},
 		Description: "shunt: billing events that a sink did not take",
 		Storage:     jetstream.FileStorage, Replicas: o.Replicas, Duplicates: o.dedupe(),
 	})
-	if err != nil {
-		return fmt.Errorf("make the stream %s: %w", o.deadStream(), err)
-	}
-	return nil
+	return err
 }
 
+// persistMode is not to be changed later, and replicated streams know only the default:
+// a NATS that may get replicas one day has that from the start.
 func (o *Options) persistMode() jetstream.PersistModeType {
-	if o.Replicas > 1 {
-		return jetstream.DefaultPersistMode // replicated streams know no other
+	if o.Alone {
+		return jetstream.AsyncPersistMode
 	}
-	return jetstream.AsyncPersistMode
+	return jetstream.DefaultPersistMode
 }
 
 func (b *Outbox) removeStale(ctx context.Context, s jetstream.Stream) error {
