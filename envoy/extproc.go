@@ -24,7 +24,7 @@ func requestExtProc(c *catalog.Catalog) *extprocv3.ExternalProcessor {
 		names.HeaderProvider, names.HeaderVariant, names.HeaderBillingMode, names.HeaderExplainAsked,
 		names.HeaderFirstByte, names.HeaderTimeout, names.HeaderUser, names.HeaderPlan,
 	}, identityHeaders(c)...))
-	p.MetadataOptions = &extprocv3.MetadataOptions{ReceivingNamespaces: shuntNamespace()}
+	p.MetadataOptions = &extprocv3.MetadataOptions{ReceivingNamespaces: untyped(names.Namespace, names.AnswerNamespace)}
 	return p
 }
 
@@ -34,7 +34,7 @@ func retryExtProc(*catalog.Catalog) *extprocv3.ExternalProcessor {
 	p := extProc()
 	p.GrpcService = grpcService(&corev3.HeaderValue{Key: names.PhaseKey, Value: names.PhaseRetry})
 	p.ForwardRules = forward([]string{"x-envoy-attempt-count", ":path"})
-	p.MetadataOptions = &extprocv3.MetadataOptions{ForwardingNamespaces: shuntNamespace()}
+	p.MetadataOptions = &extprocv3.MetadataOptions{ForwardingNamespaces: untyped(names.Namespace)}
 	return p
 }
 
@@ -56,8 +56,8 @@ func extProc() *extprocv3.ExternalProcessor {
 	}
 }
 
-func shuntNamespace() *extprocv3.MetadataOptions_MetadataNamespaces {
-	return &extprocv3.MetadataOptions_MetadataNamespaces{Untyped: []string{names.Namespace}}
+func untyped(namespaces ...string) *extprocv3.MetadataOptions_MetadataNamespaces {
+	return &extprocv3.MetadataOptions_MetadataNamespaces{Untyped: namespaces}
 }
 
 func forward(headers []string) *extprocv3.HeaderForwardingRules {

@@ -6,12 +6,10 @@ import (
 	mutationv3 "github.com/envoyproxy/go-control-plane/envoy/config/common/mutation_rules/v3"
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
-	aiv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/ai_protocol_manager/v3"
 	bufferv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/buffer/v3"
 	luav3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/lua/v3"
 	routerv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/router/v3"
 	hcmv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
-	typeaiv3 "github.com/envoyproxy/go-control-plane/envoy/type/ai/v3"
 	"google.golang.org/protobuf/types/known/anypb"
 	"google.golang.org/protobuf/types/known/structpb"
 
@@ -24,15 +22,14 @@ const (
 	filterBuffer  = "envoy.filters.http.buffer"
 	filterExtProc = "envoy.filters.http.ext_proc"
 	filterLua     = "envoy.filters.http.lua"
-	filterAI      = "envoy.filters.http.ai_protocol_manager"
 )
 
 //go:embed response.lua
 var responseLua string
 
 // httpFilters is the chain in the order of the request. A response passes it
-// backwards: usage is counted first, then lua edits the body, then the headers of
-// every answer are completed.
+// backwards: lua reads its usage and edits the body, then the headers of every answer
+// are completed.
 func httpFilters(c *catalog.Catalog, o Options) ([]*hcmv3.HttpFilter, error) {
 	filters := []*hcmv3.HttpFilter{
 		headerMutation(nil, append([]*mutationv3.HeaderMutation{
@@ -52,7 +49,6 @@ func httpFilters(c *catalog.Catalog, o Options) ([]*hcmv3.HttpFilter, error) {
 		disabled(filterBuffer, pack(&bufferv3.Buffer{MaxRequestBytes: u32(uint32(c.Limits.Body))})),
 		disabled(filterExtProc, pack(requestExtProc(c))),
 		disabled(filterLua, pack(responseEditor(c))),
-		disabled(filterAI, pack(usageReader(c))),
 		httpFilter("envoy.filters.http.router", pack(&routerv3.Router{
 			SuppressEnvoyHeaders: true,
 			UpstreamLog:          attemptLog(o),
@@ -66,26 +62,14 @@ func disabled(name string, config *anypb.Any) *hcmv3.HttpFilter {
 	return f
 }
 
-// routedFilters switches the disabled filters on for a route whose answers follow
-// one API.
-func routedFilters(api catalog.API) map[string]*anypb.Any {
+// routedFilters switches the disabled filters on for a route.
+func routedFilters() map[string]*anypb.Any {
 	on := pack(&routev3.FilterConfig{Config: &anypb.Any{}})
-	protocol := typeaiv3.LLMProtocol_OPENAI_CHAT_COMPLETIONS
-	if api == catalog.Responses {
-		protocol = typeaiv3.LLMProtocol_OPENAI_RESPONSES
-	}
-	return map[string]*anypb.Any{
-		filterBuffer:  on,
-		filterExtProc: on,
-		filterLua:     on,
-		filterAI: pack(&aiv3.AiProtocolManagerPerRoute{
-			Response: &aiv3.ResponsePerRoute{LlmProtocol: protocol},
-		}),
-	}
+	return map[string]*anypb.Any{filterBuffer: on, filterExtProc: on, filterLua: on}
 }
 
-// responseEditor names the provider in the answer and takes out a usage chunk that
-// the client did not ask for, without a round trip (FALL-4, BILL-7).
+// responseEditor names the provider in the answer, reads the usage in it and takes out
+// a usage chunk that the client did not ask for, without a round trip (FALL-4, BILL-7).
 func responseEditor(c *catalog.Catalog) *luav3.Lua {
 	return &luav3.Lua{
 		DefaultSourceCode: &corev3.DataSource{Specifier: &corev3.DataSource_InlineString{InlineString: responseLua}},
@@ -93,17 +77,4 @@ func responseEditor(c *catalog.Catalog) *luav3.Lua {
 			"name_provider": structpb.NewBoolValue(c.Routing.ResponseProvider == catalog.ResponseProviderBody),
 		}},
 	}
-}
-
-// usageReader counts tokens inside Envoy. Its limits are the highest that Envoy takes:
-// a Responses stream repeats the whole answer in its last event.
-func usageReader(*catalog.Catalog) *aiv3.AiProtocolManager {
-	return &aiv3.AiProtocolManager{ResponseHandling: &aiv3.ResponseHandling{
-		TokenUsage: &aiv3.TokenUsageExtraction{
-			MetadataNamespace: names.UsageNamespace,
-			Limits: &aiv3.TokenUsageExtractionLimits{
-				MaxSseEventSize: u32(10 << 20), MaxJsonBodySize: u32(10 << 20), MaxParsedSseEvents: u32(1 << 20),
-			},
-		},
-	}}
 }

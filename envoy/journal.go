@@ -67,11 +67,7 @@ func journal(o Options, filter *accesslogv3.AccessLogFilter, line map[string]str
 	}
 }
 
-const (
-	lineID = "%REQ(X-REQUEST-ID)%"
-	// No command of Envoy 1.40 shows typed metadata. CEL does: the message as text.
-	lineUsage = `%CEL(metadata.typed_filter_metadata["` + names.UsageNamespace + `"])%`
-)
+const lineID = "%REQ(X-REQUEST-ID)%"
 
 // commonLine is what requests and attempts have in common.
 func commonLine(kind string) map[string]string {
@@ -95,8 +91,7 @@ func endLine() map[string]string {
 	line[names.LineMicros] = "%COMMON_DURATION(DS_RX_BEG:DS_TX_END:us)%" // not there where the client left
 	line[names.LineSent] = "%BYTES_SENT%"
 	line[names.LineAttempts] = "%UPSTREAM_REQUEST_ATTEMPT_COUNT%"
-	line[names.LineUsage] = lineUsage
-	for _, key := range []string{names.LineStreamError, names.LineNoFinish, names.LineTail} {
+	for _, key := range []string{names.LineStreamError, names.LineNoFinish, names.LineUsage} {
 		line[key] = "%DYNAMIC_METADATA(" + names.Namespace + ":" + key + ")%"
 	}
 	return line

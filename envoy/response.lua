@@ -2,18 +2,24 @@
 --   * names the provider in the JSON answer or in the first SSE event (FALL-4);
 --   * takes out the usage chunk that shunt asked for and the client did not (BILL-7);
 --   * marks a 200 that turns out to be an error, or does not say why it ended;
---   * replaces an answer that is the operator's affair, not the client's (API-6).
--- Usage has been counted before this filter sees a byte.
+--   * replaces an answer that is the operator's affair, not the client's (API-6);
+--   * keeps the usage that the provider reported, for the access log (BILL-4).
 
 -- What follows calls into Envoy and looks for patterns, which LuaJIT does not compile:
 -- its tries to do so cost more than they gave (make bench: 10 µs of Envoy a request).
 jit.off()
 
 local NAMESPACE = "shunt"
+-- What shunt has to say to this filter. The rest is not read: all of a namespace becomes
+-- Lua tables.
+local ANSWER = "shunt.answer"
 
 -- What is held back at most, in bytes: a JSON answer, or the beginning of an event.
 -- Of a longer one the first so many are looked at.
 local HOLD_LIMIT = 65536
+
+-- A usage object is no longer than this.
+local USAGE_LIMIT = 8192
 
 -- The statuses that speak of the operator's key, credit or model.
 local WITHHELD = { ["401"] = true, ["402"] = true, ["403"] = true, ["404"] = true }
@@ -44,7 +50,7 @@ end
 -- Of a 429, where every offer that could serve was cooling down before: when the first
 -- of them can be asked again. What the last one said of itself is news.
 local function retry_after(handle, headers, provider)
-  local mine = handle:streamInfo():dynamicMetadata():get(NAMESPACE)
+  local mine = handle:streamInfo():dynamicMetadata():get(ANSWER)
   if not mine or not mine["usable"] then return end
   local now = handle:timestamp(EnvoyTimestampResolution.MILLISECOND)
   local own = tonumber(headers:get("retry-after") or "")
@@ -56,6 +62,43 @@ local function retry_after(handle, headers, provider)
   if first ~= own then
     headers:replace("retry-after", string.format("%d", first))
     headers:remove("retry-after-ms")
+  end
+end
+
+-- USAGE
+
+-- Takes an answer piece by piece, wherever it is cut, and keeps the last usage object
+-- with token counts in it: streams may report again and again, and of an answer that
+-- breaks off what it had come to. Neither events nor objects are told apart: in what a
+-- model wrote, the quotes of "usage" would be escaped. What shunt makes of the object is
+-- its own affair.
+local function new_usage_reader(handle)
+  local held = "" -- the beginning of what may be one
+  local last
+
+  local function keep(object)
+    if #object > USAGE_LIMIT or not object:find('_tokens"%s*:') then return end
+    object = object:gsub("[\r\n]+data:", " ") -- over several lines of an event
+    if object ~= last then
+      last = object
+      mark(handle, "usage", object)
+    end
+  end
+
+  return function(data)
+    local s = held == "" and data or held .. data
+    local at = s:find('"usage"', 1, true)
+    while at do
+      local object, stop = s:match('^"usage"%s*:%s*(%b{})()', at)
+      if object then
+        keep(object)
+      elseif #s - at <= USAGE_LIMIT and (s:find('^"usage"%s*:?%s*$', at) or s:find('^"usage"%s*:%s*{', at)) then
+        held = s:sub(at)
+        return
+      end
+      at = s:find('"usage"', stop or at + 7, true)
+    end
+    held = s:sub(-6):match('"[usage]*$') or ""
   end
 end
 
@@ -168,6 +211,7 @@ end
 -- alive, is not.
 local function edit_json(handle, text)
   local held, done, last, out, finished = "", false, nil, "", false
+  local read_usage = new_usage_reader(handle)
   local function settle(open)
     finished = says_why_it_ended(held)
     if is_error(held, open) then mark(handle, "stream_error", true) end
@@ -177,8 +221,9 @@ local function edit_json(handle, text)
   end
   for chunk in handle:bodyChunks() do
     last, out = chunk, ""
+    local data = bytes(chunk)
+    read_usage(data)
     if not done then
-      local data = bytes(chunk)
       held = held .. data
       local open = held:match("^%s*(){")
       if not open then
@@ -189,7 +234,7 @@ local function edit_json(handle, text)
       end
       if out ~= data then chunk:setBytes(out) end
     elseif not finished then
-      finished = says_why_it_ended(bytes(chunk))
+      finished = says_why_it_ended(data)
     end
   end
   if held ~= "" then -- it ended within the object
@@ -311,15 +356,11 @@ local function new_editor(handle, text, strip)
     return table.concat(out)
   end
 
-  -- What is left at the end: an event without its blank line. Its usage, which Envoy's
-  -- reader did not see, is left for the access log; nothing else of it is written down.
+  -- What is left at the end: an event without its blank line.
   function ed.finish()
     local event = held
     held = ""
     if event == "" then return "" end
-    local line = event:match("([^\r\n]*)[\r\n]*$")
-    local usage = not blind and line:match('"usage"%s*:%s*(%b{})')
-    if usage then mark(handle, "tail", 'data: {"usage":' .. usage .. "}") end
     return take(event)
   end
 
@@ -328,9 +369,11 @@ end
 
 local function edit_events(handle, text, strip)
   local ed = new_editor(handle, text, strip)
+  local read_usage = new_usage_reader(handle)
   local last, out
   for chunk in handle:bodyChunks() do
     local data = bytes(chunk)
+    read_usage(data)
     last, out = chunk, ed.push(data)
     if out ~= data then chunk:setBytes(out) end
   end
@@ -371,7 +414,7 @@ function envoy_on_response(handle)
   if handle:filterContext():get("name_provider") then text = '"provider":"' .. provider .. '"' end
   local kind = (headers:get("content-type") or ""):lower()
   if kind:find("text/event-stream", 1, true) then
-    local mine = handle:streamInfo():dynamicMetadata():get(NAMESPACE)
+    local mine = handle:streamInfo():dynamicMetadata():get(ANSWER)
     local strip = mine ~= nil and mine["strip_usage"] == true
     if strip or text then headers:remove("content-length") end
     edit_events(handle, text, strip)

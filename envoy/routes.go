@@ -33,22 +33,20 @@ func routes(s *scene) *routev3.RouteConfiguration {
 	return &routev3.RouteConfiguration{Name: names.RouteConfig, VirtualHosts: []*routev3.VirtualHost{host}}
 }
 
-// decidedRoutes carry a decision out. There is one for each way to read an answer
-// and each idle timeout, since both belong to a route in Envoy.
+// decidedRoutes carry a decision out. There is one for each idle timeout, which
+// belongs to a route in Envoy.
 func decidedRoutes(s *scene) []*routev3.Route {
 	var out []*routev3.Route
 	for _, idle := range s.idles {
-		for _, api := range []catalog.API{catalog.Chat, catalog.Responses} {
-			out = append(out, &routev3.Route{
-				Name: "decided",
-				Match: &routev3.RouteMatch{
-					PathSpecifier: &routev3.RouteMatch_Prefix{Prefix: "/"},
-					Headers:       []*routev3.HeaderMatcher{headerIs(names.HeaderRoute, names.Route(api.String(), idle))},
-				},
-				Action:               &routev3.Route_Route{Route: providerAction(s, idle)},
-				TypedPerFilterConfig: routedFilters(api),
-			})
-		}
+		out = append(out, &routev3.Route{
+			Name: "decided",
+			Match: &routev3.RouteMatch{
+				PathSpecifier: &routev3.RouteMatch_Prefix{Prefix: "/"},
+				Headers:       []*routev3.HeaderMatcher{headerIs(names.HeaderRoute, names.Route(idle))},
+			},
+			Action:               &routev3.Route_Route{Route: providerAction(s, idle)},
+			TypedPerFilterConfig: routedFilters(),
+		})
 	}
 	return out
 }
@@ -120,7 +118,7 @@ func publicRoutes(c *catalog.Catalog) []*routev3.Route {
 				Headers:       []*routev3.HeaderMatcher{headerIs(":method", "POST")},
 			},
 			Action:               &routev3.Route_Route{Route: undecidedAction(c, p)},
-			TypedPerFilterConfig: routedFilters(p.API),
+			TypedPerFilterConfig: routedFilters(),
 		})
 	}
 	return out

@@ -145,7 +145,7 @@ func TestFirstAttempt(t *testing.T) {
 		"content-length":                         strconv.Itoa(len(want)),
 		"x-envoy-max-retries":                    "1",
 		"x-envoy-upstream-rq-per-try-timeout-ms": "5000",
-		names.HeaderRoute:                        names.Route("chat", 20*time.Second),
+		names.HeaderRoute:                        names.Route(20 * time.Second),
 	} {
 		if h[name] != want {
 			t.Errorf("%s: got %q, want %q", name, h[name], want)

@@ -200,7 +200,7 @@ func TestUsable(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		f := shuntsMetadata(out).GetFields()[names.KeyUsable].GetStructValue().GetFields()
+		f := out[0].GetDynamicMetadata().GetFields()[names.AnswerNamespace].GetStructValue().GetFields()[names.KeyUsable].GetStructValue().GetFields()
 		if len(f) != tc.want {
 			t.Errorf("%v, %v: %v", tc.alpha, tc.beta, f)
 		}

@@ -219,7 +219,7 @@ func (rq *routed) upstreamPath(o *catalog.Offer) string {
 func (rq *routed) head() *extprocv3.ProcessingResponse {
 	first := rq.decision.Attempts[0].Offer
 	set := []*corev3.HeaderValueOption{
-		setHeader(names.HeaderRoute, names.Route(rq.answerAPI().String(), rq.timeouts.silence)),
+		setHeader(names.HeaderRoute, names.Route(rq.timeouts.silence)),
 		setHeader(":path", rq.upstreamPath(first)),
 		setHeader("content-length", strconv.Itoa(len(rq.body))),
 		setHeader("x-envoy-max-retries", strconv.Itoa(len(rq.decision.Attempts)-1)),
@@ -234,14 +234,6 @@ func (rq *routed) head() *extprocv3.ProcessingResponse {
 	})
 	r.DynamicMetadata = rq.metadata()
 	return r
-}
-
-// answerAPI is how the answer is read: completions answer like chat.
-func (rq *routed) answerAPI() catalog.API {
-	if rq.api == catalog.Responses {
-		return catalog.Responses
-	}
-	return catalog.Chat
 }
 
 // metadata is what travels with the request inside Envoy.
@@ -263,19 +255,27 @@ func (rq *routed) metadata() *structpb.Struct {
 	if len(groups) > 1 {
 		f[names.KeyPlan] = structpb.NewStringValue(string(appendPlan(nil, rq.decision, rq)))
 	}
-	if rq.wantUsage {
-		f[names.KeyStripUsage] = structpb.NewBoolValue(true)
-	}
 	if rq.sticky != "" {
 		f[names.KeySticky] = structpb.NewStringValue(rq.sticky)
-	}
-	if rq.usable != nil {
-		f[names.KeyUsable] = numbers(rq.usable)
 	}
 	if rq.explain != "" {
 		f[names.KeyExplain] = structpb.NewStringValue(rq.explain)
 	}
-	return &structpb.Struct{Fields: map[string]*structpb.Value{
-		names.Namespace: structpb.NewStructValue(&structpb.Struct{Fields: f}),
-	}}
+	all := map[string]*structpb.Value{names.Namespace: structpb.NewStructValue(&structpb.Struct{Fields: f})}
+	if a := rq.aboutAnswer(); len(a) > 0 {
+		all[names.AnswerNamespace] = structpb.NewStructValue(&structpb.Struct{Fields: a})
+	}
+	return &structpb.Struct{Fields: all}
+}
+
+// aboutAnswer is what the response filter is told.
+func (rq *routed) aboutAnswer() map[string]*structpb.Value {
+	f := map[string]*structpb.Value{}
+	if rq.wantUsage {
+		f[names.KeyStripUsage] = structpb.NewBoolValue(true)
+	}
+	if rq.usable != nil {
+		f[names.KeyUsable] = numbers(rq.usable)
+	}
+	return f
 }

@@ -19,12 +19,11 @@ const (
 	LineFlags    = "flags"    // string: Envoy's short names, by commas
 	LineDetails  = "details"  // response code details
 	LineOutcome  = "outcome"  // HeaderOutcome
-	LineUsage    = "usage"    // string: an envoy.data.ai.v3.TokenUsage as protobuf's text
 
 	// Of the dynamic metadata in Namespace.
 	LineStreamError = KeyStreamError
 	LineNoFinish    = KeyNoFinish
-	LineTail        = KeyTail // usage alone
+	LineUsage       = KeyUsage
 
 	LineRetryAfter       = "retry-after" // as headers of the same name
 	LineRetryAfterMillis = "retry-after-ms"

@@ -10,24 +10,32 @@ import (
 // Namespace is the dynamic-metadata namespace that extproc writes.
 const Namespace = "shunt"
 
+// AnswerNamespace is what extproc writes for the response filter, which reads nothing
+// else of the metadata.
+const AnswerNamespace = "shunt.answer"
+
+// Keys inside AnswerNamespace.
+const (
+	KeyStripUsage = "strip_usage" // bool: a usage chunk is not the client's (BILL-7)
+	// KeyUsable is there where all offers of the chain cool down: by provider, when the
+	// first of its offers is usable again, in ms since 1970.
+	KeyUsable = "usable"
+)
+
 // Keys inside Namespace.
 const (
 	KeyPriorityGroups = "priority_groups" // the chain, as PriorityGroupClusterSpecifier reads it
 	KeyQuote          = "quote"           // string: billing.Quote as JSON
 	KeyPlan           = "plan"            // string: what a retry needs, as JSON; absent with one attempt
-	KeyStripUsage     = "strip_usage"     // bool: a usage chunk is not the client's (BILL-7)
 	KeySticky         = "sticky"          // string: the conversation whose provider is recorded (CACHE-4)
 	KeyExplain        = "explain"         // string: the explanation a client asked for
-	// KeyUsable is there where all offers of the chain cool down: by provider, when the
-	// first of its offers is usable again, in ms since 1970.
-	KeyUsable = "usable"
 )
 
 // Keys that the response filter sets in Namespace.
 const (
 	KeyStreamError = "stream_error" // bool: a 200 stream carried an error event
 	KeyNoFinish    = "no_finish"    // bool: the answer came to its end, and named no finish reason
-	KeyTail        = "tail"         // string: a last SSE line that had no newline, when it holds usage
+	KeyUsage       = "usage"        // string: the usage object, as the provider wrote it
 )
 
 // Internal headers. All begin with Prefix, and Prefix is stripped from what
@@ -74,10 +82,7 @@ const (
 const (
 	Listener    = "shunt"
 	RouteConfig = "shunt"
-	// LogName is the access log's name, UsageNamespace where Envoy's usage reader
-	// puts an envoy.data.ai.v3.TokenUsage (typed metadata).
-	LogName        = "shunt"
-	UsageNamespace = "envoy.ai.token_usage"
+	LogName     = "shunt" // of the access log
 )
 
 // Clusters that shunt itself answers on.
@@ -143,9 +148,9 @@ func ProviderOf(cluster string) (slug string, ok bool) {
 	return strings.CutPrefix(cluster, timedCluster)
 }
 
-// Route is the value of HeaderRoute that selects the route for answers of one API
-// ("chat" stands for completions too) to requests that may be silent for idle.
-func Route(api string, idle time.Duration) string { return api + "/" + idle.String() }
+// Route is the value of HeaderRoute that selects the route of requests that may be
+// silent for idle.
+func Route(idle time.Duration) string { return idle.String() }
 
 // Silence is how long a request may be silent. Envoy has one idle timeout for all of
 // its attempts, and it does not begin anew with a retry: a chain whose waits for first

@@ -44,7 +44,7 @@ func attemptOf(e *logv3.HTTPAccessLogEntry) (a billing.Attempt, ours bool) {
 // record is whole, without usage, also where it returns an error.
 func recordOf(e *logv3.HTTPAccessLogEntry) (*billing.Record, error) {
 	c := e.GetCommonProperties()
-	usage, err := usageOf(c.GetMetadata())
+	usage, err := usageOf(shunts(e, names.KeyUsage).GetStringValue())
 	r := &billing.Record{
 		Start:        timeOf(c.GetStartTime()),
 		Duration:     durationOf(c.GetDuration()),

@@ -2,16 +2,12 @@ package accesslog
 
 import (
 	"math"
+	"strings"
 	"testing"
 	"time"
 
-	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	logv3 "github.com/envoyproxy/go-control-plane/envoy/data/accesslog/v3"
-	aiv3 "github.com/envoyproxy/go-control-plane/envoy/data/ai/v3"
-	"google.golang.org/protobuf/proto"
-	"google.golang.org/protobuf/types/known/anypb"
 	"google.golang.org/protobuf/types/known/durationpb"
-	"google.golang.org/protobuf/types/known/structpb"
 	"google.golang.org/protobuf/types/known/timestamppb"
 	"google.golang.org/protobuf/types/known/wrapperspb"
 
@@ -93,21 +89,6 @@ func TestLocalReplyIsNoOutcome(t *testing.T) {
 	}
 }
 
-func metadata(tail string, u proto.Message) *corev3.Metadata {
-	m := &corev3.Metadata{FilterMetadata: map[string]*structpb.Struct{}, TypedFilterMetadata: map[string]*anypb.Any{}}
-	if tail != "" {
-		m.FilterMetadata[names.Namespace] = &structpb.Struct{Fields: map[string]*structpb.Value{names.KeyTail: structpb.NewStringValue(tail)}}
-	}
-	if u != nil {
-		a, err := anypb.New(u)
-		if err != nil {
-			panic(err)
-		}
-		m.TypedFilterMetadata[names.UsageNamespace] = a
-	}
-	return m
-}
-
 func known(prompt, completion int64) billing.Usage {
 	return billing.Usage{Prompt: billing.Known(prompt), Completion: billing.Known(completion)}
 }
@@ -129,39 +110,37 @@ func TestTooLateIsNoAttempt(t *testing.T) {
 func TestUsage(t *testing.T) {
 	whole := known(1000, 50)
 	whole.CacheRead, whole.CacheWrite, whole.Reasoning = billing.Known(400), billing.Known(20), billing.Known(7)
-	full := &aiv3.TokenUsage{
-		InputTokens: wrapperspb.UInt64(1000), OutputTokens: wrapperspb.UInt64(50),
-		InputTokenDetails:  &aiv3.InputTokenDetails{CachedTokens: wrapperspb.UInt64(400), CacheCreationTokens: wrapperspb.UInt64(20)},
-		OutputTokenDetails: &aiv3.OutputTokenDetails{ReasoningTokens: wrapperspb.UInt64(7)},
-		ExtractionStatus:   aiv3.TokenUsage_COMPLETE,
-	}
-	const chunk = `data: {"choices":[],"usage":{"prompt_tokens":1000,"completion_tokens":50,` +
-		`"prompt_tokens_details":{"cached_tokens":400,"cache_write_tokens":20},"completion_tokens_details":{"reasoning_tokens":7}}}`
+	const openai = `{"prompt_tokens":1000,"completion_tokens":50,"total_tokens":1050,` +
+		`"prompt_tokens_details":{"cached_tokens":400,"cache_write_tokens":20},"completion_tokens_details":{"reasoning_tokens":7}}`
+	cached := known(1000, 50)
+	cached.CacheRead = billing.Known(400)
+	written := known(1000, 50)
+	written.CacheWrite = billing.Known(20)
 	for name, c := range map[string]struct {
-		metadata *corev3.Metadata
-		want     billing.Usage
+		object string
+		want   billing.Usage
 	}{
-		"no metadata":   {nil, billing.Usage{}},
-		"none reported": {metadata("", nil), billing.Usage{}},
-		"complete":      {metadata("", full), whole},
-		"failed":        {metadata("", &aiv3.TokenUsage{Model: "m", ExtractionStatus: aiv3.TokenUsage_FAILED}), billing.Usage{}},
-		"one count":     {metadata("", &aiv3.TokenUsage{OutputTokens: wrapperspb.UInt64(5)}), billing.Usage{Completion: billing.Known(5)}},
-		"huge":          {metadata("", &aiv3.TokenUsage{OutputTokens: wrapperspb.UInt64(math.MaxUint64)}), billing.Usage{Completion: billing.Known(math.MaxInt64)}},
-
-		"tail: chat":      {metadata(chunk, nil), whole},
-		"tail: responses": {metadata("data:{\"response\":{\"usage\":{\"input_tokens\":3,\"output_tokens\":4}}}\r", nil), known(3, 4)},
-		"tail: newer":     {metadata(`data: {"usage":{"prompt_tokens":3,"completion_tokens":4}}`, full), known(3, 4)},
-		"tail: torn":      {metadata(`data: {"usage":{"prompt_tokens":3,"compl`, full), whole},
-		"tail: null":      {metadata(`data: {"usage":null}`, full), whole},
-		"tail: no data":   {metadata(`event: usage`, nil), billing.Usage{}},
-		"tail: fractions": {metadata(`data: {"usage":{"prompt_tokens":3.5,"completion_tokens":"4"}}`, nil), billing.Usage{}},
-		"tail: overflow":  {metadata(`data: {"usage":{"prompt_tokens":99999999999999999999,"completion_tokens":4}}`, nil), billing.Usage{}},
+		"none":                {"", billing.Usage{}},
+		"chat":                {openai, whole},
+		"responses":           {strings.NewReplacer("prompt", "input", "completion", "output").Replace(openai), whole},
+		"other names: hit":    {`{"prompt_tokens":1000,"completion_tokens":50,"prompt_cache_hit_tokens":400,"prompt_cache_miss_tokens":600}`, cached},
+		"other names: read":   {`{"prompt_tokens":1000,"completion_tokens":50,"cache_read_input_tokens":400}`, cached},
+		"other names: cached": {`{"prompt_tokens":1000,"completion_tokens":50,"cached_tokens":400}`, cached},
+		"other names: write":  {`{"prompt_tokens":1000,"completion_tokens":50,"cache_creation_input_tokens":20}`, written},
+		"details are null":    {`{"prompt_tokens":3,"completion_tokens":4,"prompt_tokens_details":null}`, known(3, 4)},
+		"one count":           {`{"completion_tokens":5}`, billing.Usage{Completion: billing.Known(5)}},
+		"spelt otherwise":     {`{"prompt_tokens":3.0,"completion_tokens":1e2}`, known(3, 100)},
+		"fractions":           {`{"prompt_tokens":3.5,"completion_tokens":"4"}`, billing.Usage{}},
+		"negative":            {`{"prompt_tokens":-3,"completion_tokens":-1e2}`, billing.Usage{}},
+		"overflow":            {`{"prompt_tokens":99999999999999999999,"completion_tokens":1e300}`, billing.Usage{}},
+		"huge":                {`{"completion_tokens":9223372036854775807}`, billing.Usage{Completion: billing.Known(math.MaxInt64)}},
+		"no object":           {`null`, billing.Usage{}},
 	} {
-		if got, err := usageOf(c.metadata); err != nil || got != c.want {
+		if got, err := usageOf(c.object); err != nil || got != c.want {
 			t.Errorf("%s: %+v, %v; want %+v", name, got, err, c.want)
 		}
 	}
-	if _, err := usageOf(metadata("", &aiv3.RequestInfo{})); err == nil {
-		t.Error("another message is taken for usage")
+	if got, err := usageOf(`{"prompt_tokens":3,"compl`); err == nil || got != (billing.Usage{}) {
+		t.Errorf("%+v, %v", got, err)
 	}
 }

@@ -185,8 +185,7 @@ func (j *Journal) take(b []byte, now time.Time) {
 	case l.kind == names.LineSilent:
 		j.stalls.Add(l.id)
 	case l.kind == names.LineAttempt:
-		e, _ := l.entry()
-		if a, ours := attemptOf(e); ours {
+		if a, ours := attemptOf(l.entry()); ours {
 			j.join.add(l.id, a, now)
 		}
 	default:
@@ -227,11 +226,7 @@ func (j *Journal) settle(l *line, quote string, attempts []billing.Attempt) erro
 	if err != nil {
 		return err // whoever gives the request up says so
 	}
-	e, err := l.entry()
-	if err != nil {
-		j.cfg.Log.Warn("journal: usage cannot be read", "request_id", l.id, "error", err)
-	}
-	r, err := recordOf(e)
+	r, err := recordOf(l.entry())
 	if err != nil {
 		j.cfg.Log.Warn("journal: usage cannot be read", "request_id", l.id, "error", err)
 	}

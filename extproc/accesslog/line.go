@@ -3,7 +3,6 @@ package accesslog
 import (
 	"bytes"
 	"errors"
-	"fmt"
 	"math"
 	"strconv"
 	"strings"
@@ -11,10 +10,7 @@ import (
 
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	logv3 "github.com/envoyproxy/go-control-plane/envoy/data/accesslog/v3"
-	aiv3 "github.com/envoyproxy/go-control-plane/envoy/data/ai/v3"
 	"github.com/tidwall/gjson"
-	"google.golang.org/protobuf/encoding/prototext"
-	"google.golang.org/protobuf/types/known/anypb"
 	"google.golang.org/protobuf/types/known/durationpb"
 	"google.golang.org/protobuf/types/known/structpb"
 	"google.golang.org/protobuf/types/known/timestamppb"
@@ -90,15 +86,14 @@ func wholeLine(b []byte) (l line, ok bool) {
 }
 
 // entry is what Envoy reports over gRPC, made from a line: so both are read by the
-// same code. It is there also where an error says that a part of it is not.
-func (l *line) entry() (*logv3.HTTPAccessLogEntry, error) {
+// same code.
+func (l *line) entry() *logv3.HTTPAccessLogEntry {
 	c := &logv3.AccessLogCommon{Metadata: &corev3.Metadata{}, ResponseFlags: &logv3.ResponseFlags{}}
 	resp := &logv3.HTTPResponseProperties{ResponseHeaders: map[string]string{}}
 	e := &logv3.HTTPAccessLogEntry{
 		CommonProperties: c, Response: resp, Request: &logv3.HTTPRequestProperties{RequestId: l.id},
 	}
 	mine := &structpb.Struct{Fields: map[string]*structpb.Value{}}
-	var err error
 	gjson.ParseBytes(l.text).ForEach(func(key, v gjson.Result) bool {
 		switch k := key.Str; k {
 		case names.LineStart:
@@ -131,30 +126,13 @@ func (l *line) entry() (*logv3.HTTPAccessLogEntry, error) {
 			resp.ResponseHeaders[k] = v.Str
 		case names.LineStreamError, names.LineNoFinish:
 			mine.Fields[k] = structpb.NewBoolValue(v.Bool())
-		case names.LineTail:
-			mine.Fields[k] = structpb.NewStringValue(v.Str)
 		case names.LineUsage:
-			var usage *anypb.Any
-			if usage, err = tokenUsage(v.Str); usage != nil {
-				c.Metadata.TypedFilterMetadata = map[string]*anypb.Any{names.UsageNamespace: usage}
-			}
+			mine.Fields[k] = structpb.NewStringValue(v.Str)
 		}
 		return true
 	})
 	c.Metadata.FilterMetadata = map[string]*structpb.Struct{names.Namespace: mine}
-	return e, err
-}
-
-// tokenUsage reads a TokenUsage as CEL shows it; nil where there was none.
-func tokenUsage(text string) (*anypb.Any, error) {
-	if text == "" || text == "-" || text == "NULL" {
-		return nil, nil
-	}
-	var t aiv3.TokenUsage
-	if err := (prototext.UnmarshalOptions{DiscardUnknown: true}).Unmarshal([]byte(text), &t); err != nil {
-		return nil, fmt.Errorf("usage %.200q: %w", text, err)
-	}
-	return anypb.New(&t)
+	return e
 }
 
 // seconds reads seconds since 1970 with a fraction; nil for what is none.

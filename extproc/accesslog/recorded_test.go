@@ -32,8 +32,8 @@ var rewrite = flag.Bool("rewrite", false, "write the golden files anew")
 
 // recorded reads testdata/envoy-1.40.0.jsonl: entries that a real Envoy 1.40.0 sent,
 // in the order in which it sent them, with a priority-group chain, retries without
-// back-off, per_try_idle_timeout 300 ms and ai_protocol_manager; the request header
-// x-case names the case, and the providers are called by what they do. Addresses and
+// back-off and per_try_idle_timeout 300 ms, and usage where the response filter puts
+// it; the request header x-case names the case, and the providers are called by what they do. Addresses and
 // fields that nobody reads were left out. Where a quote belongs stands the case's
 // name; it is replaced by a quote for the recorded chain.
 func recorded(t testing.TB) (order []string, entries map[string][]*logv3.HTTPAccessLogEntry) {

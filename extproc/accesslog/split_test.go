@@ -44,7 +44,7 @@ func TestSplit(t *testing.T) {
 // Whatever stands in the file, in whatever pieces it is read: nothing panics, every
 // line that is found makes an event, and the pieces make no difference.
 func FuzzLines(f *testing.F) {
-	for _, s := range []string{endLine, attemptLine, tailLine, goneLine} {
+	for _, s := range []string{endLine, attemptLine, cutLine, goneLine} {
 		f.Add([]byte(s+"\n"), uint16(7))
 		f.Add([]byte(s[:len(s)/2]+s+"\n"+s), uint16(100))
 	}
@@ -81,7 +81,7 @@ func useLine(t *testing.T, l *line) {
 	if l.id == "" || len(l.id) > longestID {
 		t.Fatalf("id %q", l.id)
 	}
-	e, _ := l.entry()
+	e := l.entry()
 	attemptOf(e)
 	r, _ := recordOf(e)
 	if r.Duration < 0 || r.TTFT < 0 || r.AnswerBytes < 0 {

@@ -4,79 +4,64 @@ import (
 	"fmt"
 	"math"
 	"strconv"
-	"strings"
 
-	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
-	aiv3 "github.com/envoyproxy/go-control-plane/envoy/data/ai/v3"
 	"github.com/tidwall/gjson"
-	"google.golang.org/protobuf/types/known/wrapperspb"
 
-	"github.com/shunt-gateway/shunt/envoy/names"
 	"github.com/shunt-gateway/shunt/extproc/billing"
 )
 
-// usageOf is what Envoy read of the provider's usage, or what stood in the tail: a
-// last SSE line without a newline, which Envoy's reader does not see. The tail is
-// newer where there are both.
-func usageOf(m *corev3.Metadata) (billing.Usage, error) {
-	if tail := m.GetFilterMetadata()[names.Namespace].GetFields()[names.KeyTail].GetStringValue(); tail != "" {
-		if u := tailUsage(tail); u.Prompt.Known && u.Completion.Known {
-			return u, nil
-		}
-	}
-	typed := m.GetTypedFilterMetadata()[names.UsageNamespace]
-	if typed == nil {
+// usageOf reads the usage object of a provider's answer, as it stood there: "" where
+// there was none. Counts of the prompt and of the completion include their parts, as
+// billing.Usage does.
+func usageOf(object string) (billing.Usage, error) {
+	if object == "" {
 		return billing.Usage{}, nil
 	}
-	var t aiv3.TokenUsage
-	if err := typed.UnmarshalTo(&t); err != nil {
-		return billing.Usage{}, fmt.Errorf("%s: %w", names.UsageNamespace, err)
+	if !gjson.Valid(object) {
+		return billing.Usage{}, fmt.Errorf("usage %.200q is not JSON", object)
 	}
-	// input_tokens and output_tokens are inclusive, as billing.Usage is. Of what
-	// FAILED left, nothing is set; PARTIAL counts are the last ones seen.
+	u := gjson.Parse(object)
 	return billing.Usage{
-		Prompt:     count(t.GetInputTokens()),
-		Completion: count(t.GetOutputTokens()),
-		CacheRead:  count(t.GetInputTokenDetails().GetCachedTokens()),
-		CacheWrite: count(t.GetInputTokenDetails().GetCacheCreationTokens()),
-		Reasoning:  count(t.GetOutputTokenDetails().GetReasoningTokens()),
+		Prompt:     count(u, "prompt_tokens", "input_tokens"),
+		Completion: count(u, "completion_tokens", "output_tokens"),
+		CacheRead:  count(u, cacheReads...),
+		CacheWrite: count(u, cacheWrites...),
+		Reasoning:  count(u, "completion_tokens_details.reasoning_tokens", "output_tokens_details.reasoning_tokens", "reasoning_tokens"),
 	}, nil
 }
 
-func count(v *wrapperspb.UInt64Value) billing.Int {
-	if v == nil {
-		return billing.Int{}
+// What providers call the part of the prompt that came from their cache, and the part
+// that went into it: OpenAI's two APIs first, then what others add to these.
+var (
+	cacheReads = []string{
+		"prompt_tokens_details.cached_tokens", "input_tokens_details.cached_tokens",
+		"prompt_cache_hit_tokens", "cache_read_input_tokens", "cached_tokens",
 	}
-	return billing.Known(int64(min(v.GetValue(), math.MaxInt64)))
-}
+	cacheWrites = []string{
+		"prompt_tokens_details.cache_write_tokens", "input_tokens_details.cache_write_tokens",
+		"prompt_tokens_details.cache_creation_tokens", "input_tokens_details.cache_creation_tokens",
+		"cache_creation_input_tokens",
+	}
+)
 
-// tailUsage reads the usage of a chat chunk, or of a response.completed event.
-func tailUsage(line string) billing.Usage {
-	data, ok := strings.CutPrefix(strings.TrimSpace(line), "data:")
-	if !ok || !gjson.Valid(data) {
-		return billing.Usage{}
-	}
-	u := gjson.Get(data, "usage")
-	if !u.IsObject() {
-		u = gjson.Get(data, "response.usage")
-	}
-	return billing.Usage{
-		Prompt:     whole(u, "prompt_tokens", "input_tokens"),
-		Completion: whole(u, "completion_tokens", "output_tokens"),
-		CacheRead:  whole(u, "prompt_tokens_details.cached_tokens", "input_tokens_details.cached_tokens"),
-		CacheWrite: whole(u, "prompt_tokens_details.cache_write_tokens", "input_tokens_details.cache_write_tokens"),
-		Reasoning:  whole(u, "completion_tokens_details.reasoning_tokens", "output_tokens_details.reasoning_tokens"),
-	}
-}
-
-// whole is the first of the paths that holds a whole number.
-func whole(u gjson.Result, paths ...string) billing.Int {
+// count is the first of the paths that holds a count.
+func count(u gjson.Result, paths ...string) billing.Int {
 	for _, p := range paths {
-		if v := u.Get(p); v.Type == gjson.Number {
-			if n, err := strconv.ParseInt(v.Raw, 10, 64); err == nil {
-				return billing.Known(n)
-			}
+		if n, ok := wholeNumber(u.Get(p)); ok {
+			return billing.Known(n)
 		}
 	}
 	return billing.Int{}
+}
+
+// wholeNumber reads a number from 0 up that has no fraction, however it is spelt.
+func wholeNumber(v gjson.Result) (n int64, ok bool) {
+	if v.Type != gjson.Number {
+		return 0, false
+	}
+	if n, err := strconv.ParseInt(v.Raw, 10, 64); err == nil {
+		return n, n >= 0
+	}
+	const exact = 1 << 53
+	return int64(v.Num), v.Num >= 0 && v.Num <= exact && v.Num == math.Trunc(v.Num)
 }
