@@ -82,6 +82,12 @@ func (s *scanner) distinct(keys []member) error {
 	return nil
 }
 
+// duplicate names a key of the body itself. One further inside may be a part of the
+// prompt (API-6).
 func (s *scanner) duplicate(m *member) error {
-	return &ScanError{Err: ErrDuplicateKey, Offset: int(m.start), Key: bounded(m.keyText(s.raw))}
+	e := &ScanError{Err: ErrDuplicateKey, Offset: int(m.start)}
+	if s.depth == 1 {
+		e.Key = bounded(m.keyText(s.raw))
+	}
+	return e
 }

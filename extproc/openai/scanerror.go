@@ -10,18 +10,18 @@ var (
 	ErrSyntax       = errors.New("not valid JSON")
 	ErrEncoding     = errors.New("not valid UTF-8")
 	ErrNotObject    = errors.New("not a JSON object")
-	ErrDuplicateKey = errors.New("a key stands twice in one object")
+	ErrDuplicateKey = errors.New("ambiguous: a key stands twice in one object")
 	ErrTooDeep      = errors.New("nested too deeply")
 	ErrTooLarge     = errors.New("over 4 GiB")
 )
 
 // ScanError says what is wrong with a body, and where. Its text may be shown to
-// the client: of the body it has the name of a duplicate key, shortened and
-// quoted, and nothing else.
+// the client: of the body it has the name of a duplicate top-level key, shortened
+// and quoted, and nothing else.
 type ScanError struct {
 	Err    error  // one of the above
 	Offset int    // of the byte at fault, from 0
-	Key    string // the duplicate key, quoted; otherwise ""
+	Key    string // the duplicate key, quoted, where it is a top-level one; otherwise ""
 	detail string
 }
 
@@ -30,7 +30,7 @@ func (e *ScanError) Error() string {
 	at := " at byte " + strconv.Itoa(e.Offset)
 	switch {
 	case e.Key != "":
-		return "key " + e.Key + " stands twice in one object" + at
+		return "ambiguous: key " + e.Key + " stands twice" + at
 	case errors.Is(e.Err, ErrTooDeep):
 		return "nested more than " + strconv.Itoa(MaxDepth) + " levels deep" + at
 	case e.detail != "":
