@@ -24,13 +24,13 @@ func (r *Request) readControls(in *Input, ref *modelRef, c *catalog.Catalog) *Er
 
 	if !r.Model.ProviderSelection {
 		if ref.suffix {
-			return refuse(CodeSelectionUnsupported, "model", "model "+quote(r.Model.ID)+" has no provider selection: it takes no suffix")
+			return refuse(CodeSelectionUnsupported, r.modelParam, "model "+quote(r.Model.ID)+" has no provider selection: it takes no suffix")
 		}
 		r.wantCaching(ref) // all other preferences are ignored (REQ-4)
 		return nil
 	}
 	for _, p := range ref.pins {
-		w.pins = append(w.pins, pinned{p, quote(p.Slug), "model"})
+		w.pins = append(w.pins, pinned{p, quote(p.Slug), r.modelParam})
 	}
 	if err := r.combination(ref, &w); err != nil {
 		return err
@@ -57,7 +57,7 @@ func (r *Request) readControls(in *Input, ref *modelRef, c *catalog.Catalog) *Er
 // wantCaching takes the caching suffix (CACHE-1, CACHE-2).
 func (r *Request) wantCaching(ref *modelRef) {
 	if ref.caching && !r.Caching {
-		r.Caching, r.controls.cachingParam = true, "model"
+		r.Caching, r.controls.cachingParam = true, r.modelParam
 	}
 	r.WantsSticky = r.WantsSticky && r.Caching
 }
@@ -100,7 +100,7 @@ func findPin(name, param string, c *catalog.Catalog) pinned {
 
 // combination is REQ-4 without the unsupported model.
 func (r *Request) combination(ref *modelRef, w *wishes) *Error {
-	wrong := func(message string) *Error { return refuse(CodeSuffixCombination, "model", message) }
+	wrong := func(message string) *Error { return refuse(CodeSuffixCombination, r.modelParam, message) }
 	switch {
 	case ref.sorts > 1:
 		return wrong("the model has more than one preference suffix")

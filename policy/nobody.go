@@ -8,7 +8,7 @@ func (d *decider) nobody(m *catalog.Model, c *candidates) *Error {
 	ctl := &d.req.controls
 	model, api := quote(m.ID), d.req.API.String()
 	if c.strict {
-		return refuse(CodeNoFallbackAvailable, "model", "no preferred provider of "+model+" is available, and saved preferences turn fallback off")
+		return refuse(CodeNoFallbackAvailable, d.req.modelParam, "no preferred provider of "+model+" is available, and saved preferences turn fallback off")
 	}
 	blame := c.blame
 	if d.req.Caching && (blame <= NotThisAPI || blame == Excluded || blame == NoCaching) && ctl.pin == nil {
@@ -25,7 +25,7 @@ func (d *decider) nobody(m *catalog.Model, c *candidates) *Error {
 	case Ignored:
 		return na(d.req.param("ignore"), "every provider that could serve "+model+" is ignored")
 	case Excluded:
-		return na("model", "saved preferences exclude every provider that could serve "+model)
+		return na(d.req.modelParam, "saved preferences exclude every provider that could serve "+model)
 	case OverMaxPrice:
 		return na("provider.max_price", "no provider serves "+model+" within provider.max_price")
 	case LacksParameters:
@@ -33,11 +33,11 @@ func (d *decider) nobody(m *catalog.Model, c *candidates) *Error {
 	case NotThisEngine:
 		return na("engine", "no provider serves "+model+" with engine "+quote(d.req.Engine.Name))
 	case NoTools:
-		return na("model", "no provider serves "+model+" with tools")
+		return na(d.req.modelParam, "no provider serves "+model+" with tools")
 	case NoCaching:
 		return noCaching(ctl, model)
 	}
-	param := "model"
+	param := d.req.modelParam
 	if ctl.pin != nil {
 		param = ctl.pinParam
 	}

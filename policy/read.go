@@ -44,7 +44,7 @@ func (r *Request) readNames(in *Input, c *catalog.Catalog) (ref modelRef, err *E
 			return ref, err
 		}
 	}
-	v, param, err := readVariant(in, ref.variant, param, c)
+	v, variantParam, err := readVariant(in, ref.variant, param, c)
 	if err != nil {
 		return ref, err
 	}
@@ -52,12 +52,13 @@ func (r *Request) readNames(in *Input, c *catalog.Catalog) (ref modelRef, err *E
 	case named == "" && v == nil:
 		return ref, refuse(CodeMissingModel, "model", "model is missing")
 	case named == "":
-		ref.model, named = v.Model, v.Name
+		ref.model, named, param = v.Model, v.Name, variantParam
 	}
 	r.Model, r.Variant, r.Requested = ref.model, v, named
 	if v != nil {
-		r.variantParam = param
+		r.variantParam = variantParam
 	}
+	r.modelParam = param
 	return ref, nil
 }
 

@@ -24,6 +24,7 @@ type Request struct {
 	Subscriber  bool              // ID-1: the caller has a subscription
 
 	controls     controls
+	modelParam   string // the input that named the model: model, model_id or one that named a variant
 	variantParam string // the input that named the variant whose controls these are; "" if they are the request's
 }
 
