@@ -91,7 +91,7 @@ func endLine() map[string]string {
 	line[names.LineMicros] = "%COMMON_DURATION(DS_RX_BEG:DS_TX_END:us)%" // not there where the client left
 	line[names.LineSent] = "%BYTES_SENT%"
 	line[names.LineAttempts] = "%UPSTREAM_REQUEST_ATTEMPT_COUNT%"
-	for _, key := range []string{names.LineStreamError, names.LineNoFinish, names.LineUsage} {
+	for _, key := range []string{names.LineStreamError, names.LineNoFinish, names.LineUsage, names.LineUsageOld} {
 		line[key] = "%DYNAMIC_METADATA(" + names.Namespace + ":" + key + ")%"
 	}
 	return line

@@ -24,17 +24,28 @@ local USAGE_LIMIT = 8192
 -- The statuses that speak of the operator's key, credit or model.
 local WITHHELD = { ["401"] = true, ["402"] = true, ["403"] = true, ["404"] = true }
 
--- Answers an error of shunt's own in place of the provider's answer.
+-- Answers an error of shunt's own in place of the provider's answer. A body that is
+-- sure to come is replaced as it comes, however long it is.
 local function replace_answer(handle, status, message, code)
   local body = '{"error":{"message":"' .. message .. '","type":"server_error","param":null,"code":"' .. code .. '"}}'
-  handle:body(true):setBytes(body)
-  local headers = handle:headers() -- those from before the wait for the body are dead
+  local headers = handle:headers()
+  local comes = headers:get("transfer-encoding") or (headers:get("content-length") or "0") ~= "0"
+  if not comes then
+    handle:body(true):setBytes(body)
+    headers = handle:headers() -- those from before the wait for the body are dead
+  end
   for _, name in ipairs({ "content-encoding", "transfer-encoding", "www-authenticate", "etag", "retry-after", "location" }) do
     headers:remove(name)
   end
   headers:replace(":status", status)
   headers:replace("content-type", "application/json")
   headers:replace("content-length", tostring(#body))
+  if comes then
+    for chunk in handle:bodyChunks() do
+      chunk:setBytes(body)
+      body = ""
+    end
+  end
 end
 
 local function mark(handle, key, value)
@@ -71,27 +82,37 @@ end
 -- with token counts in it: streams may report again and again, and of an answer that
 -- breaks off what it had come to. Neither events nor objects are told apart: in what a
 -- model wrote, the quotes of "usage" would be escaped. What shunt makes of the object is
--- its own affair.
-local function new_usage_reader(handle)
+-- its own affair. What a stream reported counts as old once it has gone on without another
+-- report: should it break off then, the report is not of all that was sent.
+local function new_usage_reader(handle, stream)
   local held = "" -- the beginning of what may be one
   local last
+  local old = false
+
+  local function age(now)
+    if now ~= old then
+      old = now
+      mark(handle, "usage_old", now)
+    end
+  end
 
   local function keep(object)
-    if #object > USAGE_LIMIT or not object:find('_tokens"%s*:') then return end
+    if #object > USAGE_LIMIT or not object:find('_tokens"%s*:') then return false end
     object = object:gsub("[\r\n]+data:", " ") -- over several lines of an event
     if object ~= last then
       last = object
       mark(handle, "usage", object)
     end
+    return true
   end
 
   return function(data)
     local s = held == "" and data or held .. data
-    local at = s:find('"usage"', 1, true)
+    local at, kept = s:find('"usage"', 1, true), nil -- kept: where the last one ended
     while at do
       local object, stop = s:match('^"usage"%s*:%s*(%b{})()', at)
       if object then
-        keep(object)
+        kept = keep(object) and stop or kept
       elseif #s - at <= USAGE_LIMIT and (s:find('^"usage"%s*:?%s*$', at) or s:find('^"usage"%s*:%s*{', at)) then
         held = s:sub(at)
         return
@@ -99,6 +120,10 @@ local function new_usage_reader(handle)
       at = s:find('"usage"', stop or at + 7, true)
     end
     held = s:sub(-6):match('"[usage]*$') or ""
+    if stream and last then
+      local more = s:find("data:", kept or 1, true) and not s:find("[DONE]", kept or 1, true)
+      if more then age(true) elseif kept then age(false) end
+    end
   end
 end
 
@@ -211,7 +236,7 @@ end
 -- alive, is not.
 local function edit_json(handle, text)
   local held, done, last, out, finished = "", false, nil, "", false
-  local read_usage = new_usage_reader(handle)
+  local read_usage = new_usage_reader(handle, false)
   local function settle(open)
     finished = says_why_it_ended(held)
     if is_error(held, open) then mark(handle, "stream_error", true) end
@@ -369,7 +394,7 @@ end
 
 local function edit_events(handle, text, strip)
   local ed = new_editor(handle, text, strip)
-  local read_usage = new_usage_reader(handle)
+  local read_usage = new_usage_reader(handle, true)
   local last, out
   for chunk in handle:bodyChunks() do
     local data = bytes(chunk)

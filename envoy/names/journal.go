@@ -24,6 +24,7 @@ const (
 	LineStreamError = KeyStreamError
 	LineNoFinish    = KeyNoFinish
 	LineUsage       = KeyUsage
+	LineUsageOld    = KeyUsageOld
 
 	LineRetryAfter       = "retry-after" // as headers of the same name
 	LineRetryAfterMillis = "retry-after-ms"

@@ -36,6 +36,7 @@ const (
 	KeyStreamError = "stream_error" // bool: a 200 stream carried an error event
 	KeyNoFinish    = "no_finish"    // bool: the answer came to its end, and named no finish reason
 	KeyUsage       = "usage"        // string: the usage object, as the provider wrote it
+	KeyUsageOld    = "usage_old"    // bool: a stream went on after it, without another one
 )
 
 // Internal headers. All begin with Prefix, and Prefix is stripped from what

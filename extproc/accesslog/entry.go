@@ -58,6 +58,9 @@ func recordOf(e *logv3.HTTPAccessLogEntry) (*billing.Record, error) {
 		NoFinish:     shunts(e, names.KeyNoFinish).GetBoolValue(),
 		Usage:        usage,
 	}
+	if r.End != billing.EndClean && shunts(e, names.KeyUsageOld).GetBoolValue() {
+		r.Usage.Completion, r.Usage.Reasoning = billing.Int{}, billing.Int{} // more was sent since
+	}
 	r.Last = last(e, r)
 	if r.AttemptCount > 0 && strings.HasPrefix(e.GetResponse().GetResponseCodeDetails(), shuntsOwn) {
 		r.AttemptCount--

@@ -124,7 +124,7 @@ func (l *line) entry() *logv3.HTTPAccessLogEntry {
 			resp.ResponseHeaders[names.HeaderOutcome] = v.Str
 		case names.LineRetryAfter, names.LineRetryAfterMillis:
 			resp.ResponseHeaders[k] = v.Str
-		case names.LineStreamError, names.LineNoFinish:
+		case names.LineStreamError, names.LineNoFinish, names.LineUsageOld:
 			mine.Fields[k] = structpb.NewBoolValue(v.Bool())
 		case names.LineUsage:
 			mine.Fields[k] = structpb.NewStringValue(v.Str)
