@@ -27,16 +27,15 @@ func (a *app) startWatch(ctx context.Context, c *catalog.Catalog) error {
 	if err != nil {
 		return environmentError{fmt.Errorf("watch the configuration: %w", err)}
 	}
-	// Directories, because a file that is replaced by a rename is another file.
-	watched := map[string]bool{}
-	a.watchDirs(w, watched, c)
+	watched := watchlist{w, map[string]bool{}}
+	a.watchFiles(watched, c)
 	ctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	hup := make(chan os.Signal, 1)
 	signal.Notify(hup, syscall.SIGHUP)
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		a.watch(ctx, w, watched, hup)
+		a.watch(ctx, watched, hup)
 	}()
 	a.up("watch", func(context.Context) error {
 		signal.Stop(hup)
@@ -48,7 +47,7 @@ func (a *app) startWatch(ctx context.Context, c *catalog.Catalog) error {
 	return nil
 }
 
-func (a *app) watch(ctx context.Context, w *fsnotify.Watcher, watched map[string]bool, hup <-chan os.Signal) {
+func (a *app) watch(ctx context.Context, w watchlist, hup <-chan os.Signal) {
 	timer, late := time.NewTimer(time.Hour), time.NewTimer(time.Hour)
 	timer.Stop()
 	late.Stop()
@@ -59,10 +58,10 @@ func (a *app) watch(ctx context.Context, w *fsnotify.Watcher, watched map[string
 		case <-ctx.Done():
 			return
 		case <-hup:
-			a.reload(ctx, w, watched)
+			a.reload(ctx, w)
 			late.Reset(lateness)
 		case <-timer.C:
-			a.reload(ctx, w, watched)
+			a.reload(ctx, w)
 			late.Reset(lateness)
 		case <-late.C:
 			if err := a.tidy(ctx); err != nil {
@@ -72,7 +71,7 @@ func (a *app) watch(ctx context.Context, w *fsnotify.Watcher, watched map[string
 			if !ok {
 				return
 			}
-			if a.concerns(e.Name) {
+			if w.concerns(e.Name) {
 				timer.Reset(settle)
 			}
 		case err, ok := <-w.Errors:
@@ -84,7 +83,7 @@ func (a *app) watch(ctx context.Context, w *fsnotify.Watcher, watched map[string
 	}
 }
 
-// files are those whose change means a reload.
+// files are those whose change means a reload. Of a link, what it leads to is one too.
 func (a *app) files(c *catalog.Catalog) []string {
 	files := []string{a.flags.path}
 	for _, s := range c.Secrets() {
@@ -92,35 +91,42 @@ func (a *app) files(c *catalog.Catalog) []string {
 			files = append(files, f)
 		}
 	}
+	if j := c.Identity.JWT; j != nil && j.JWKSFile != "" {
+		files = append(files, j.JWKSFile)
+	}
+	for _, f := range files {
+		if target, err := filepath.EvalSymlinks(f); err == nil && target != filepath.Clean(f) {
+			files = append(files, target)
+		}
+	}
 	return files
 }
 
-func (a *app) watchDirs(w *fsnotify.Watcher, watched map[string]bool, c *catalog.Catalog) {
+// watchlist is what a reload depends on: directories are watched, because a file that
+// is replaced by a rename is another file. Of the files in them the last names are kept:
+// a directory that was added under two names (relative, or by a link) is reported under
+// one of them.
+type watchlist struct {
+	*fsnotify.Watcher
+	names map[string]bool
+}
+
+func (a *app) watchFiles(w watchlist, c *catalog.Catalog) {
 	for _, f := range a.files(c) {
-		dir := filepath.Dir(f)
-		if watched[dir] {
-			continue
+		w.names[filepath.Base(f)] = true
+		// One that is watched already stays so; one that was removed and is back is
+		// watched again.
+		if err := w.Add(filepath.Dir(f)); err != nil {
+			a.log.Error("watch", "directory", filepath.Dir(f), "error", err)
 		}
-		if err := w.Add(dir); err != nil {
-			a.log.Error("watch", "directory", dir, "error", err)
-			continue
-		}
-		watched[dir] = true
 	}
 }
 
 // concerns reports whether a change of name is a change of ours. Secret mounts swap
 // a link beside the files, called ..data.
-func (a *app) concerns(name string) bool {
-	if filepath.Base(name) == "..data" {
-		return true
-	}
-	for _, f := range a.files(a.current()) {
-		if filepath.Clean(name) == filepath.Clean(f) {
-			return true
-		}
-	}
-	return false
+func (w watchlist) concerns(name string) bool {
+	base := filepath.Base(name)
+	return base == "..data" || w.names[base]
 }
 
 // takenTimeout bounds the wait for Envoy at a reload. It acknowledges in milliseconds.
@@ -157,7 +163,7 @@ func (a *app) tidy(ctx context.Context) error {
 	return a.ads.Publish(ctx, r)
 }
 
-func (a *app) reload(ctx context.Context, w *fsnotify.Watcher, watched map[string]bool) {
+func (a *app) reload(ctx context.Context, w watchlist) {
 	c, err := a.flags.loadWithSecrets()
 	if err != nil {
 		a.reloads.refused.Add(1)
@@ -185,7 +191,7 @@ func (a *app) reload(ctx context.Context, w *fsnotify.Watcher, watched map[strin
 	if err := a.state.Sticky().SetTTL(ctx, c.Routing.StickyTTL); err != nil {
 		a.log.Warn("reload: NATS hears of the new routing.sticky_ttl when it is back", "error", err)
 	}
-	a.watchDirs(w, watched, c)
+	a.watchFiles(w, c)
 	a.reloads.taken.Add(1)
 	a.log.Info("reloaded", "catalog", c.Hash)
 }
