@@ -63,6 +63,7 @@ func (d *decoder) jwks(v value, j *JWT) {
 		given++
 		if key == "file" {
 			set(&j.JWKSFile)(d.filename(v))
+			d.cat.keySet = Fault{File: d.src.Name, Line: v.at.line, Col: v.at.col, Path: v.place.String()}
 			return
 		}
 		u, ok := d.link(v, "https", "http")

@@ -97,13 +97,13 @@ func TestSecrets(t *testing.T) {
 		"shunt.yaml:156:44 identity.trusted_headers.secret.value [] /run/secrets/edge",
 		"shunt.yaml:171:26 telemetry.otlp.headers.x-api-key [OTLP_KEY] ",
 	})
-	fs := c.CheckSecrets(func(name string) (string, bool) { return "v", name != "NOVITA_API_KEY" }, files)
+	fs := c.CheckFiles(func(name string) (string, bool) { return "v", name != "NOVITA_API_KEY" }, files)
 	equal(t, "faults", fs.Error(), `shunt.yaml:17:14: providers.novita.api_key: environment variable NOVITA_API_KEY is not set
 shunt.yaml:26:14: providers.together.api_key: secret file /etc/shunt/secrets/together: file does not exist
 shunt.yaml:133:65: billing.sinks[4].kafka.sasl.password: secret file /run/secrets/kafka: file does not exist
 shunt.yaml:156:44: identity.trusted_headers.secret.value: secret file /run/secrets/edge: file does not exist`)
 	every := func(string) (string, bool) { return "v", true }
-	if fs := c.CheckSecrets(every, func(string) ([]byte, error) { return []byte("v"), nil }); fs != nil {
+	if fs := c.CheckFiles(every, func(string) ([]byte, error) { return []byte("v"), nil }); fs != nil {
 		t.Errorf("got %v", fs)
 	}
 }

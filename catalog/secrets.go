@@ -17,14 +17,20 @@ type SecretUse struct {
 // Secrets returns every secret of the configuration, in the file's order.
 func (c *Catalog) Secrets() []SecretUse { return c.secrets }
 
-// CheckSecrets resolves every secret and returns a fault for each that cannot be,
-// or nil. The functions are those of Secret.Resolve.
-func (c *Catalog) CheckSecrets(getenv func(string) (string, bool), readFile func(string) ([]byte, error)) Faults {
+// CheckFiles resolves every secret, reads the key set of identity.jwt, and returns a
+// fault for each that cannot be had, or nil. The functions are those of Secret.Resolve.
+func (c *Catalog) CheckFiles(getenv func(string) (string, bool), readFile func(string) ([]byte, error)) Faults {
 	var list faultList
 	for _, use := range c.secrets {
 		if _, err := use.Secret.Resolve(getenv, readFile); err != nil {
 			list.file = use.File
 			list.add(pos{use.Line, use.Col}, use.Path, err.Error(), "")
+		}
+	}
+	if j := c.Identity.JWT; j != nil && j.JWKSFile != "" {
+		if _, err := j.KeySet(readFile); err != nil {
+			list.file = c.keySet.File
+			list.add(pos{c.keySet.Line, c.keySet.Col}, c.keySet.Path, err.Error(), "")
 		}
 	}
 	return list.sorted()

@@ -34,6 +34,7 @@ type Catalog struct {
 	Passthrough []Passthrough // in the file's order
 
 	secrets   []SecretUse
+	keySet    Fault // what is said where identity.jwt.jwks.file cannot be used
 	offers    []*Offer
 	providers map[string]*Provider // lower-cased slug, alias and name
 	models    map[string]*Model    // id and alias, exact

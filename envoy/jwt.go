@@ -1,7 +1,6 @@
 package envoy
 
 import (
-	"encoding/json"
 	"fmt"
 	"net"
 	"net/url"
@@ -78,9 +77,9 @@ func jwtIssuer(j *catalog.JWT) (*jwtv3.JwtProvider, error) {
 		},
 	}
 	if j.JWKSFile != "" {
-		keys, err := readJWKS(j.JWKSFile)
+		keys, err := j.KeySet(os.ReadFile)
 		if err != nil {
-			return nil, err
+			return nil, fmt.Errorf("identity.jwt.jwks.file: %w", err)
 		}
 		p.JwksSourceSpecifier = &jwtv3.JwtProvider_LocalJwks{LocalJwks: &corev3.DataSource{
 			Specifier: &corev3.DataSource_InlineString{InlineString: keys},
@@ -107,29 +106,6 @@ func claimToHeader(header, claim string) *jwtv3.JwtClaimToHeader {
 		out.ClaimPath = []*jwtv3.JwtClaimToHeader_PathSegment{{Key: claim}}
 	}
 	return out
-}
-
-// readJWKS reads public keys. A symmetric key is refused: whoever could read Envoy's
-// configuration could sign with it.
-func readJWKS(path string) (string, error) {
-	data, err := os.ReadFile(path)
-	if err != nil {
-		return "", fmt.Errorf("identity.jwt.jwks.file: %w", err)
-	}
-	var set struct {
-		Keys []struct {
-			Kty string `json:"kty"`
-		} `json:"keys"`
-	}
-	if err := json.Unmarshal(data, &set); err != nil || len(set.Keys) == 0 {
-		return "", fmt.Errorf("identity.jwt.jwks.file %s: not a JSON Web Key Set with at least one key", path)
-	}
-	for i, k := range set.Keys {
-		if k.Kty == "oct" {
-			return "", fmt.Errorf("identity.jwt.jwks.file %s: keys[%d] is symmetric (kty oct); use RSA, EC or OKP public keys", path, i)
-		}
-	}
-	return string(data), nil
 }
 
 // jwksCluster fetches remote keys.

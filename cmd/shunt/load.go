@@ -54,13 +54,13 @@ func (f *configFlags) load() (*catalog.Catalog, error) {
 	return c.Override(f.listen, f.admin)
 }
 
-// loadWithSecrets also makes sure that every secret can be had.
+// loadWithSecrets also makes sure that every secret and the key set can be had.
 func (f *configFlags) loadWithSecrets() (*catalog.Catalog, error) {
 	c, err := f.load()
 	if err != nil {
 		return nil, err
 	}
-	if faults := c.CheckSecrets(os.LookupEnv, os.ReadFile); len(faults) > 0 {
+	if faults := c.CheckFiles(os.LookupEnv, os.ReadFile); len(faults) > 0 {
 		return nil, inputError{faults}
 	}
 	return c, nil
