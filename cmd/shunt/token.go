@@ -30,7 +30,10 @@ func (a *app) mayAdmin(r *http.Request) bool {
 		a.log.Error("admin_token cannot be read", "error", err)
 		return false
 	}
-	got, _ := strings.CutPrefix(r.Header.Get("authorization"), "Bearer ")
-	g, w := sha256.Sum256([]byte(got)), sha256.Sum256([]byte(want))
+	scheme, got, _ := strings.Cut(r.Header.Get("authorization"), " ")
+	if !strings.EqualFold(scheme, "bearer") {
+		return false
+	}
+	g, w := sha256.Sum256([]byte(strings.TrimSpace(got))), sha256.Sum256([]byte(want))
 	return subtle.ConstantTimeCompare(g[:], w[:]) == 1
 }
