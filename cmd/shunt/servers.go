@@ -90,8 +90,15 @@ func (a *app) answered(key, provider string, at time.Time) {
 	a.state.Sticky().Record(k, provider, at)
 }
 
-// stopGRPC lets streams end: access log entries on their way are still taken.
+// grpcGrace is what open streams get to end: several times what Envoy holds entries of
+// its access log back.
+const grpcGrace = time.Second
+
+// stopGRPC lets streams end: access log entries on their way are still taken. Under run
+// Envoy has ended them before; those of an Envoy that stays (CMD-2) never end.
 func stopGRPC(ctx context.Context, s *grpc.Server) error {
+	ctx, cancel := context.WithTimeout(ctx, grpcGrace)
+	defer cancel()
 	done := make(chan struct{})
 	go func() { s.GracefulStop(); close(done) }()
 	select {
