@@ -21,6 +21,7 @@ type ADS struct {
 	cache   cache.SnapshotCache
 	version atomic.Uint64
 	acks    ackTable
+	asked   atomic.Bool // by an Envoy, at least once
 	onNack  func(typeURL, message string)
 }
 
@@ -42,6 +43,7 @@ func (a *ADS) Register(ctx context.Context, s grpc.ServiceRegistrar) {
 		StreamRequestFunc: a.seen,
 		StreamOpenFunc: func(context.Context, int64, string) error {
 			a.acks.reset()
+			a.asked.Store(true)
 			return nil
 		},
 	})
@@ -90,6 +92,10 @@ func (a *ADS) seen(_ int64, r *discoveryv3.DiscoveryRequest) error {
 // Current reports whether Envoy has acknowledged the newest configuration, and if
 // not, what is missing (CMD-8).
 func (a *ADS) Current() (ok bool, missing string) { return a.acks.current() }
+
+// Asked reports whether an Envoy has ever asked for its configuration. One that runs on
+// a rendered file never does.
+func (a *ADS) Asked() bool { return a.asked.Load() }
 
 // Taken blocks until Envoy has acknowledged the newest configuration. It returns
 // ErrRefused with Envoy's words when Envoy does not take it, and ctx's error when no

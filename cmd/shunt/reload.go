@@ -116,7 +116,7 @@ func (a *app) watchFiles(w watchlist, c *catalog.Catalog) {
 		w.names[filepath.Base(f)] = true
 		// One that is watched already stays so; one that was removed and is back is
 		// watched again.
-		if err := w.Add(filepath.Dir(f)); err != nil {
+		if err := w.Add(filepath.Dir(f)); err != nil && !errors.Is(err, fsnotify.ErrClosed) {
 			a.log.Error("watch", "directory", filepath.Dir(f), "error", err)
 		}
 	}
@@ -133,8 +133,13 @@ func (w watchlist) concerns(name string) bool {
 const takenTimeout = 10 * time.Second
 
 // taken waits until Envoy has the newest configuration. An Envoy that does not answer
-// will have it when it is back; one that refuses it is an error.
+// will have it when it is back; one that refuses it is an error. One that runs on a
+// rendered file (CMD-2, CMD-5) will never have it, and is not waited for.
 func (a *app) taken(ctx context.Context) error {
+	if !a.ads.Asked() {
+		a.log.Info("reload: no Envoy has its configuration from here; what concerns Envoy has to be rendered again")
+		return nil
+	}
 	ctx, cancel := context.WithTimeout(ctx, takenTimeout)
 	defer cancel()
 	err := a.ads.Taken(ctx)

@@ -104,6 +104,35 @@ func TestDead(t *testing.T) {
 	}
 }
 
+// CMD-2: beside an Envoy that runs on a rendered file, which acknowledges nothing, a
+// reload is in force without waiting for it.
+func TestServeReload(t *testing.T) {
+	t.Parallel()
+	got := make(chan string, 1000)
+	p0 := harness.StartServer(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		got <- readAll(r)
+		reply(200, "application/json", used)(w, r)
+	}), nil)
+	s := startSide(t, fmt.Sprintf("providers:\n  p0: {endpoint: \"http://%s\"}\nmodels:\n  m: {offers: [{provider: p0, model: up}]}\n", p0.Addr))
+	s.until(t, `{"model":"up","x":1e0}`, got)
+	file := filepath.Join(s.dir, "shunt.yaml")
+	text, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	harness.WriteFile(t, file, strings.Replace(string(text), "model: up", "model: down", 1))
+	s.until(t, `{"model":"down","x":1e0}`, got)
+	said, err := filepath.Glob(filepath.Join(s.dir, "said*"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range said {
+		if text, err := os.ReadFile(f); err != nil || strings.Contains(string(text), "going on without Envoy") {
+			t.Errorf("shunt waited for an Envoy that does not ask: %v\n%s", err, text)
+		}
+	}
+}
+
 // asked is the request of TestDead.
 const asked = `{"model":"m","provider":"p0","x":1e0}`
 
