@@ -54,7 +54,9 @@ func load(data []byte, faults *faultList) *yaml.Node {
 	}
 	root, second, err := documents(data)
 	if isSyntax(err) {
-		if shielded, ok := shield(data); ok {
+		if respelled, ok := respell(data); ok {
+			root, second, err = documents(respelled)
+		} else if shielded, ok := shield(data); ok {
 			if root, second, err = documents(shielded); err == nil {
 				unshield(root)
 			}
