@@ -70,6 +70,12 @@ type site struct {
 func (s site) url() string { return "http://" + s.ln.Addr().String() + s.provider.config.BasePath }
 
 func run(ctx context.Context, out io.Writer, o *options) error {
+	// Whoever runs the file would be told that it has a mistake: it is one of this line.
+	for flag, addr := range map[string]string{"--listen": o.layout.Listen, "--admin": o.layout.Admin} {
+		if _, _, err := net.SplitHostPort(addr); addr != "" && err != nil {
+			return fmt.Errorf("%s %q: %w", flag, addr, err)
+		}
+	}
 	sites, err := listen(ctx, o.listenBase)
 	if err != nil {
 		return err

@@ -204,6 +204,8 @@ func TestCommandRefuses(t *testing.T) {
 		{[]string{"--listen-base", taken.Addr().String()}, demo.ErrListen},
 		{[]string{"--write-config", users}, demo.ErrNotOurs},
 		{[]string{"--listen-base", "127.0.0.1"}, nil},
+		{[]string{"--listen", "127.0.0.1"}, nil},
+		{[]string{"--admin", "localhost"}, nil},
 		{[]string{"--listen-base", "127.0.0.1:65533"}, nil},
 		{[]string{"surplus"}, nil},
 	} {
