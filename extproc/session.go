@@ -128,9 +128,11 @@ func (d *Decider) read(h *extprocv3.HttpHeaders, body []byte) (rd reading, refus
 		return rd, &policy.Error{Status: 400, Code: policy.CodeInvalidJSON, Message: "the request body is " + err.Error()}
 	}
 	in := input(rd.api, &rd.headers, &rd.object)
-	if rd.req, refusal = policy.Read(&in, rd.snap.Catalog); refusal == nil {
-		rd.limits, refusal = readLimits(&rd.headers, &rd.snap.Catalog.Routing)
+	if rd.req, refusal = policy.Read(&in, rd.snap.Catalog); refusal != nil {
+		return rd, refusal
 	}
+	rd.req.Subscriber = rd.headers.caller.Subscriber
+	rd.limits, refusal = readLimits(&rd.headers, &rd.snap.Catalog.Routing)
 	return rd, refusal
 }
 
@@ -142,7 +144,6 @@ func (d *Decider) decide(h *extprocv3.HttpHeaders, body []byte, seen *Outcome) (
 		return nil, refusal
 	}
 	now := d.Now()
-	rd.req.Subscriber = rd.headers.caller.Subscriber
 	rd.req.Preferences = d.preferences(&rd.headers.caller, rd.snap.Catalog)
 	stickyKey := d.recall(&rd, now)
 	dec, refusal := d.choose(&rd, now)

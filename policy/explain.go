@@ -126,11 +126,14 @@ func sortName(s catalog.Sort) string {
 // WriteText writes a table: the attempts in their order, then who was left out.
 // A figure with ~ is the configuration's estimate.
 func (x *Explanation) WriteText(w io.Writer) error {
-	charged := "the model's price"
-	if x.Kind != "default" && x.Kind != "caching" {
-		charged = "the provider's price and markup"
+	charged := "charged at the model's price"
+	switch {
+	case !x.Paygo:
+		charged = "included in the subscription"
+	case x.Kind != "default" && x.Kind != "caching":
+		charged = "charged at the provider's price and markup"
 	}
-	if _, err := fmt.Fprintf(w, "%s: %s, sort %s, charged at %s\n\n", x.Model, x.Kind, x.Sort, charged); err != nil {
+	if _, err := fmt.Fprintf(w, "%s: %s, sort %s, %s\n\n", x.Model, x.Kind, x.Sort, charged); err != nil {
 		return err
 	}
 	t := tabwriter.NewWriter(w, 0, 8, 2, ' ', 0)

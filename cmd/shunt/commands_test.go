@@ -101,6 +101,31 @@ func TestExplain(t *testing.T) {
 	}
 }
 
+// CMD-4, BILL-3: the headers of a trusted edge count as they do for a request, and
+// shunt's own do not (SEC-1).
+func TestExplainSubscriber(t *testing.T) {
+	path := configured(t, goodConfig+`
+identity: {trusted_headers: {user: x-user-id, plan: x-user-plan, secret: {header: x-edge-secret, value: "${EDGE_KEY}"}}}
+`)
+	t.Setenv("EDGE_KEY", "SECRET-edge")
+	user := []string{"-H", "x-user-id: u", "-H", "X-User-Plan: subscription"}
+	for _, tc := range []struct {
+		args []string
+		want string
+	}{
+		{append(user, "-H", "x-edge-secret: SECRET-edge"), "sort latency, included in the subscription\n"},
+		{append(user, "-H", "x-edge-secret: SECRET-edge", "-H", "X-Billing-Mode: paygo"), "charged at the model's price\n"},
+		{append(user, "-H", "x-edge-secret: SECRET-edge", "-H", "X-Provider: q"), "charged at the provider's price and markup\n"},
+		{append(user, "-H", "x-edge-secret: wrong"), "charged at the model's price\n"},
+		{[]string{"-H", "x-shunt-user: u", "-H", "x-shunt-plan: subscription"}, "charged at the model's price\n"},
+	} {
+		out, errOut, code := shunt(t, `{"model":"m"}`, append([]string{"explain", "-c", path}, tc.args...)...)
+		if code != 0 || !strings.Contains(out, tc.want) {
+			t.Errorf("%q: %d, no %q in\n%s%s", tc.args, code, tc.want, out, errOut)
+		}
+	}
+}
+
 // CMD-5, SEC-2: references, unless the keys themselves are asked for.
 func TestRenderSecrets(t *testing.T) {
 	path := configured(t, goodConfig)
