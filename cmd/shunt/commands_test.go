@@ -101,6 +101,35 @@ func TestExplain(t *testing.T) {
 	}
 }
 
+// CMD-4: a script reads refusals as JSON too, with the param; and the offers left out
+// where the request could be read.
+func TestExplainRefusalAsJSON(t *testing.T) {
+	path := configured(t, goodConfig)
+	for _, tc := range []struct {
+		body, code, param string
+		left              int
+	}{
+		{`{"model":"m","provider":{"ignore":["quick","cheap"]}}`, "provider_not_available", "provider.ignore", 3},
+		{`{"model":"m","provider":{"max_price":{"prompt":-1}}}`, "invalid_provider_object", "provider.max_price.prompt", 0},
+	} {
+		out, _, code := shunt(t, tc.body, "explain", "-c", path, "--json")
+		var e struct {
+			Left    []struct{ Why string } `json:"left_out"`
+			Refusal struct {
+				Status               int
+				Code, Param, Message string
+			}
+		}
+		err := json.Unmarshal([]byte(out), &e)
+		if r := e.Refusal; err != nil || code != exitInput || r.Status != 400 || r.Code != tc.code || r.Param != tc.param || r.Message == "" || len(e.Left) != tc.left {
+			t.Errorf("%s: %d, %v\n%s", tc.body, code, err, out)
+		}
+	}
+	if out, _, code := shunt(t, `{"model":"m"}`, "explain", "-c", path, "--json"); code != 0 || strings.Contains(out, "refusal") {
+		t.Errorf("not refused: %d\n%s", code, out)
+	}
+}
+
 // CMD-4, BILL-3: the headers of a trusted edge count as they do for a request, and
 // shunt's own do not (SEC-1).
 func TestExplainSubscriber(t *testing.T) {

@@ -44,14 +44,12 @@ func explainCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			e, refusal := extproc.Explain(w, path, h, body, time.Now())
-			if e != nil {
-				if err := show(cmd.OutOrStdout(), e); err != nil {
-					return err
-				}
+			e, no := extproc.Explain(w, path, h, body, time.Now())
+			if err := show(cmd.OutOrStdout(), explained{e, (*refusal)(no)}); err != nil {
+				return err
 			}
-			if refusal != nil {
-				return inputError{fmt.Errorf("the request is refused: %d %s: %s", refusal.Status, refusal.Code, refusal.Message)}
+			if no != nil {
+				return inputError{fmt.Errorf("the request is refused: %d %s: %s", no.Status, no.Code, no.Message)}
 			}
 			return nil
 		},
@@ -59,13 +57,34 @@ func explainCommand() *cobra.Command {
 	flags.add(cmd)
 	cmd.Flags().StringArrayVarP(&headers, "header", "H", nil, "a request header, as 'name: value'; may be repeated")
 	cmd.Flags().StringVar(&path, "path", "/v1/chat/completions", "the request's path")
-	cmd.Flags().BoolFunc("json", "print JSON", func(string) error { show = writeJSONExplanation; return nil })
+	cmd.Flags().BoolFunc("json", "print JSON, of a refusal too", func(string) error { show = writeJSONExplanation; return nil })
 	return cmd
 }
 
-func writeText(w io.Writer, e *policy.Explanation) error { return e.WriteText(w) }
+// explained is what became of a request. A refused one has an explanation if it could
+// be read.
+type explained struct {
+	*policy.Explanation
+	Refusal *refusal `json:"refusal,omitempty"`
+}
 
-func writeJSONExplanation(w io.Writer, e *policy.Explanation) error {
+// refusal is a policy.Error as JSON.
+type refusal struct {
+	Status  int    `json:"status"`
+	Code    string `json:"code"`
+	Param   string `json:"param,omitempty"`
+	Message string `json:"message"`
+}
+
+// writeText leaves the refusal to the error message.
+func writeText(w io.Writer, e explained) error {
+	if e.Explanation == nil {
+		return nil
+	}
+	return e.WriteText(w)
+}
+
+func writeJSONExplanation(w io.Writer, e explained) error {
 	enc := json.NewEncoder(w)
 	enc.SetIndent("", "  ")
 	return enc.Encode(e)
