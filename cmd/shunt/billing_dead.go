@@ -74,7 +74,7 @@ func deadListCommand() *cobra.Command {
 		RunE:  func(cmd *cobra.Command, _ []string) error { return list(cmd, &flags) },
 	}
 	flags.add(cmd)
-	cmd.Flags().BoolFunc("json", "one JSON object a line, with the event in it", func(string) error { list = listJSON; return nil })
+	cmd.Flags().BoolFunc("json", "one JSON object a line, with the event in it", when(func() { list = listJSON }))
 	return cmd
 }
 

@@ -47,8 +47,8 @@ func tailCommand() *cobra.Command {
 	}
 	flags.add(cmd)
 	cmd.Flags().IntVarP(&lines, "lines", "n", 10, "how many of the events that are there to begin with")
-	cmd.Flags().BoolFunc("json", "print events as they stand in the file", func(string) error { show = rawEvent; return nil })
-	cmd.Flags().BoolFunc("once", "print those and end, without following", func(string) error { follow = lastLines; return nil })
+	cmd.Flags().BoolFunc("json", "print events as they stand in the file", when(func() { show = rawEvent }))
+	cmd.Flags().BoolFunc("once", "print those and end, without following", when(func() { follow = lastLines }))
 	return cmd
 }
 

@@ -125,6 +125,9 @@ func TestExplainRefusalAsJSON(t *testing.T) {
 			t.Errorf("%s: %d, %v\n%s", tc.body, code, err, out)
 		}
 	}
+	if out, _, code := shunt(t, `{"model":"m"}`, "explain", "-c", path, "--json=false"); code != 0 || !strings.HasPrefix(out, "org/m: default") {
+		t.Errorf("--json=false: %d\n%s", code, out)
+	}
 	if out, _, code := shunt(t, `{"model":"m"}`, "explain", "-c", path, "--json"); code != 0 || strings.Contains(out, "refusal") {
 		t.Errorf("not refused: %d\n%s", code, out)
 	}
@@ -192,6 +195,7 @@ func TestExitCodes(t *testing.T) {
 		{"check --nonsense", exitUsage, "--nonsense"},
 		{"check more", exitUsage, "more"},
 		{"explain -c " + path + " -H nonsense", exitUsage, `-H "nonsense"`},
+		{"explain -c " + path + " --json=nonsense", exitUsage, "--json"},
 		{"render", exitUsage, "envoy"},
 		{"render istio -c " + path, exitUsage, `"istio"`},
 		{"run -c " + path + " --listen nonsense", exitUsage, `--listen "nonsense"`},

@@ -57,7 +57,7 @@ func explainCommand() *cobra.Command {
 	flags.add(cmd)
 	cmd.Flags().StringArrayVarP(&headers, "header", "H", nil, "a request header, as 'name: value'; may be repeated")
 	cmd.Flags().StringVar(&path, "path", "/v1/chat/completions", "the request's path")
-	cmd.Flags().BoolFunc("json", "print JSON, of a refusal too", func(string) error { show = writeJSONExplanation; return nil })
+	cmd.Flags().BoolFunc("json", "print JSON, of a refusal too", when(func() { show = writeJSONExplanation }))
 	return cmd
 }
 

@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strconv"
 
 	"github.com/spf13/cobra"
 
@@ -29,6 +30,17 @@ func (f *configFlags) add(cmd *cobra.Command) {
 func (f *configFlags) addOverrides(cmd *cobra.Command) {
 	cmd.Flags().StringVar(&f.listen, "listen", "", "host:port for clients, instead of the configuration's listen")
 	cmd.Flags().StringVar(&f.admin, "admin", "", "host:port of health and metrics, instead of the configuration's admin")
+}
+
+// when does something if its flag is on, for BoolFunc: --json=false is off.
+func when(do func()) func(string) error {
+	return func(value string) error {
+		on, err := strconv.ParseBool(value)
+		if on {
+			do()
+		}
+		return err
+	}
 }
 
 // load reads and validates the file. Secrets are not resolved.
