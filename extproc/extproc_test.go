@@ -201,6 +201,21 @@ func TestRefusal(t *testing.T) {
 	}
 }
 
+// API-6: whatever is wrong with a body, the message is English.
+func TestRefusalOfBody(t *testing.T) {
+	s := testServer(testDecider(t, testCatalog))
+	for body, want := range map[string]string{
+		`{"model":"m","model":"m"}`: `invalid request body: key \"model\" stands twice in one object at byte 13`,
+		`[]`:                        `invalid request body: not a JSON object at byte 0`,
+		`{"model":"m",}`:            `invalid request body: not valid JSON: `,
+	} {
+		out, err := process(t, s, "", chat(body)...)
+		if err != nil || len(out) != 1 || !strings.Contains(string(out[0].GetImmediateResponse().GetBody()), `"message":"`+want) {
+			t.Errorf("%s: no %s in %v, %v", body, want, out, err)
+		}
+	}
+}
+
 func TestRetry(t *testing.T) {
 	s := testServer(testDecider(t, testCatalog))
 	first, err := process(t, s, "", chat(`{"model":"m","stream":true}`)...)

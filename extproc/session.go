@@ -125,7 +125,7 @@ func (d *Decider) read(h *extprocv3.HttpHeaders, body []byte) (rd reading, refus
 	}
 	var err error
 	if rd.object, err = openai.Scan(body); err != nil {
-		return rd, &policy.Error{Status: 400, Code: policy.CodeInvalidJSON, Message: "the request body is " + err.Error()}
+		return rd, &policy.Error{Status: 400, Code: policy.CodeInvalidJSON, Message: "invalid request body: " + err.Error()}
 	}
 	in := input(rd.api, &rd.headers, &rd.object)
 	if rd.req, refusal = policy.Read(&in, rd.snap.Catalog); refusal != nil {
