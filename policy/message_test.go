@@ -64,6 +64,26 @@ func TestMessages(t *testing.T) {
 	}
 }
 
+// SEL-10: default_providers and no others, and a message that does not deny the others.
+func TestNobodyOfTheDefaults(t *testing.T) {
+	c, err := catalog.Parse(catalog.Source{Name: "shunt.yaml", Data: []byte(`
+providers: {a: {endpoint: "http://a"}, b: {endpoint: "http://b"}}
+models:
+  m: {default_providers: [a], offers: [{provider: a, model: a, enabled: false}, {provider: b, model: b}]}
+`)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	req, refused := policy.Read(&policy.Input{API: catalog.Chat, Path: "/v1/chat/completions", Model: []byte(`"m"`)}, c)
+	if refused != nil {
+		t.Fatal(refused)
+	}
+	_, refused = policy.Decide(req, &policy.Snapshot{Catalog: c}, noon, 0)
+	if refused == nil || refused.Code != policy.CodeProviderNotAvailable || refused.Param != "model" || !strings.Contains(refused.Message, `no default provider of "m"`) {
+		t.Errorf("got %+v", refused)
+	}
+}
+
 // TestMessagesAreBounded: what a client sends comes back quoted, cut and valid.
 func TestMessagesAreBounded(t *testing.T) {
 	for _, long := range []string{strings.Repeat("ö", 20_000), strings.Repeat("\x7f", 20_000), strings.Repeat("\u2028", 20_000)} {

@@ -36,6 +36,8 @@ func (d *decider) nobody(m *catalog.Model, c *candidates) *Error {
 		return na(d.req.modelParam, "no provider serves "+model+" with tools")
 	case NoCaching:
 		return noCaching(ctl, model)
+	case NotDefault:
+		return na("model", "no default provider of "+model+" can serve this request; name another one to use it")
 	}
 	param := d.req.modelParam
 	if ctl.pin != nil {
