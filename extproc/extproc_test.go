@@ -205,7 +205,7 @@ func TestRefusal(t *testing.T) {
 func TestRefusalOfBody(t *testing.T) {
 	s := testServer(testDecider(t, testCatalog))
 	for body, want := range map[string]string{
-		`{"model":"m","model":"m"}`: `invalid request body: key \"model\" stands twice in one object at byte 13`,
+		`{"model":"m","model":"m"}`: `invalid request body: ambiguous: key \"model\" stands twice at byte 13`,
 		`[]`:                        `invalid request body: not a JSON object at byte 0`,
 		`{"model":"m",}`:            `invalid request body: not valid JSON: `,
 	} {
