@@ -43,8 +43,29 @@ func attemptData(o *Offer, a *Attempt, unseen bool) AttemptData {
 	if a.Status != 0 {
 		d.Status = Known(int64(a.Status))
 	}
-	if !unseen {
-		d.DurationMS = Known(a.Duration.Round(time.Millisecond).Milliseconds())
+	if d.Reported = !unseen; d.Reported {
+		d.DurationMS = milliseconds(a.Duration)
 	}
 	return d
+}
+
+func milliseconds(d time.Duration) Int { return Known(d.Round(time.Millisecond).Milliseconds()) }
+
+// lastDuration fills in how long the last attempt took where it has no report of its own,
+// as one that was answered has none: it began when the one before it had ended, the first
+// when the request was admitted, and ended with the request.
+func lastDuration(attempts []AttemptData, r *Record, started, ended time.Time) {
+	n := len(attempts)
+	if n == 0 || attempts[n-1].Reported {
+		return
+	}
+	began := started
+	if n > 1 {
+		if !attempts[n-2].Reported || len(r.Attempts) == 0 {
+			return
+		}
+		before := &r.Attempts[len(r.Attempts)-1]
+		began = before.Start.Add(before.Duration)
+	}
+	attempts[n-1].DurationMS = milliseconds(max(ended.Sub(began), 0))
 }

@@ -83,6 +83,7 @@ type AttemptData struct {
 	Outcome       Outcome `json:"outcome"`
 	Status        Int     `json:"status"`
 	DurationMS    Int     `json:"duration_ms"`
+	Reported      bool    `json:"-"` // Envoy told of this attempt by itself
 }
 
 // UsageData is what was charged for.

@@ -17,6 +17,7 @@ func settle(q *Quote, r *Record, served *Offer, ratio Ratio) Event {
 	started, ended := span(q, r)
 	e := q.event(started, ended, statusOf(r), served)
 	e.Data.Attempts = q.attempts(r)
+	lastDuration(e.Data.Attempts, r, started, ended)
 	q.charge(&e.Data, r, served, ratio)
 	return e
 }
@@ -166,8 +167,8 @@ func noteOf(d *Data, r *Record) Note {
 // owed.
 func (q *Quote) usage(r *Record, status Status, ratio Ratio) (Usage, UsageSource) {
 	u := r.Usage.sane()
-	reported := u.Prompt.Known && u.Completion.Known
 	completion := ratio.tokens(r.AnswerBytes)
+	reported := u.Prompt.Known && u.Completion.Known
 	switch {
 	case reported:
 		return u, Reported

@@ -89,7 +89,7 @@ func (t *Telemetry) operations(ctx context.Context, q *billing.Quote, r *billing
 		last := i == len(d.Attempts)-1
 		if last {
 			took, class = max(r.Duration-waited, 0), errorOfRequest(r, d, class)
-			if !a.DurationMS.Known { // else it has been counted when it was reported
+			if !a.Reported { // else it has been counted when it was reported
 				t.lastAttempt(ctx, l, outcomeOfLast(r, d, a))
 			}
 		}

@@ -86,7 +86,7 @@ func (p *probe) wantFacts(e harness.Event, a answer, requested string) {
 		p.t.Errorf("BILL-6: data %+v", d)
 	}
 	for _, at := range d.Attempts {
-		if at.UpstreamModel != "up-"+at.Provider+"/"+p.model || at.DurationMS < 0 {
+		if at.UpstreamModel != "up-"+at.Provider+"/"+p.model || at.DurationMS == nil || *at.DurationMS < 0 {
 			p.t.Errorf("BILL-6: attempt %+v", at)
 		}
 	}

@@ -45,7 +45,7 @@ type Event struct {
 			UpstreamModel string `json:"upstream_model"`
 			Outcome       string `json:"outcome"`
 			Status        int    `json:"status"`
-			DurationMS    int64  `json:"duration_ms"`
+			DurationMS    *int64 `json:"duration_ms"`
 		} `json:"attempts"`
 		Usage struct {
 			Source           string `json:"source"`
