@@ -289,15 +289,13 @@ local function payload(event)
   return lines[1] and table.concat(lines, "\n")
 end
 
--- A usage chunk as shunt asked for it: no choices, and a usage object.
-local function is_usage_chunk(event)
-  if not event:find('"usage"', 1, true) then return false end
-  local data = payload(event)
-  local open = data and data:match("^%s*(){")
-  if not open then return false end
-  local _, c = member(data, open, '"choices"')
+-- A usage chunk as shunt asked for it: a usage object, and no choices: an empty list, as
+-- OpenAI has it, or none at all. An error that reports usage is not one.
+local function is_usage_chunk(data, open)
   local _, u = member(data, open, '"usage"')
-  return c ~= nil and data:find("^%[%s*%]", c) ~= nil and u ~= nil and data:byte(u) == 123
+  if not u or data:byte(u) ~= 123 then return false end
+  local _, c = member(data, open, '"choices"')
+  return (not c or data:find("^%[%s*%]", c) ~= nil or data:find("^null", c) ~= nil) and not is_error(data, open)
 end
 
 local function is_error_event(event)
@@ -332,7 +330,11 @@ local function new_editor(handle, text, strip)
       ed.failed = true
       mark(handle, "stream_error", true)
     end
-    if strip and is_usage_chunk(event) then return "" end
+    if strip and event:find('"usage"', 1, true) then
+      local data = payload(event)
+      local open = data and data:match("^%s*(){")
+      if open and is_usage_chunk(data, open) then return "" end
+    end
     if not ed.named then event, ed.named = name_event(event, text) end
     return event
   end

@@ -71,5 +71,5 @@ func objectOf(event string) (object map[string]any, at int) {
 func isUsageChunk(object map[string]any) bool {
 	choices, ok := object["choices"].([]any)
 	usage, _ := object["usage"].(map[string]any)
-	return ok && len(choices) == 0 && usage != nil
+	return (ok || object["choices"] == nil) && len(choices) == 0 && usage != nil && object["error"] == nil
 }

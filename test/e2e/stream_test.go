@@ -21,6 +21,8 @@ const (
 	chunkStop   = `{"id":"c","choices":[{"index":0,"delta":{},"finish_reason":"stop"}]}`
 	chunkUsage  = `{"id":"c","object":"chat.completion.chunk","choices":[],"usage":{"prompt_tokens":11,"completion_tokens":22,"total_tokens":33}}`
 	chunkSpaced = `{ "usage" : { "prompt_tokens": 11, "completion_tokens": 22 } , "choices" : [ ] }`
+	chunkBare   = `{"id":"c","object":"chat.completion.chunk","usage":{"prompt_tokens":11,"completion_tokens":22,"total_tokens":33}}`
+	chunkNone   = `{"id":"c","choices":null,"usage":{"prompt_tokens":11,"completion_tokens":22,"total_tokens":33},"error":null}`
 	chunkFilter = `{"choices":[],"prompt_filter_results":[{"prompt_index":0}],"usage":null}`
 	chunkTheirs = `{"provider":"Theirs","id":"c","choices":[{"index":0,"delta":{"role":"assistant"}}]}`
 	chunkError  = `{"error":{"message":"overloaded","type":"server_error","code":500}}`
@@ -56,6 +58,8 @@ func TestStreams(t *testing.T) {
 		{"BILL-7 usage on every chunk", sse("\n", chunkSoFar, chunkSoFar, chunkBeside, done), "", ""},
 		{"BILL-7 usage on every chunk and its own", sse("\n", chunkSoFar, chunkSoFar, chunkUsage, done), "", ""},
 		{"BILL-7 usage spaced oddly", sse("\n", chunkRole, chunkSpaced, done), "", ""},
+		{"BILL-7 usage without choices", sse("\n", chunkRole, chunkStop, chunkBare, done), "", ""},
+		{"BILL-7 usage beside null choices", sse("\n", chunkRole, chunkStop, chunkNone, done), "", ""},
 		{"BILL-7 an empty chunk that is no usage", sse("\n", chunkFilter, chunkRole, chunkUsage, done), "", ""},
 		{"BILL-7 usage first", sse("\n", chunkUsage, chunkRole, done), "", ""},
 		{"BILL-7 no DONE", sse("\n", chunkRole, chunkStop, chunkUsage), "", ""},
