@@ -156,11 +156,17 @@ func noteOf(d *Data, r *Record) Note {
 		return ErrorAnswer
 	case r.brokenOff():
 		return BrokenOff
-	// Without a report, a short stream is as good as empty, and a short JSON answer is not.
-	case d.Status == Completed && r.NoFinish && d.Usage.CompletionTokens == Known(0) && (r.Usage.Completion.Known || d.Stream):
+	case d.Status == Completed && d.Usage.CompletionTokens == Known(0) && r.empty(d.Stream):
 		return EmptyAnswer
 	}
 	return ""
+}
+
+// empty: nothing was sent, or a whole answer of no tokens does not say why it ended.
+// Without a report, a short stream is as good as empty, and a short JSON answer is not.
+func (r *Record) empty(stream bool) bool {
+	reported := r.Usage.Completion.Known
+	return r.AnswerBytes == 0 && !reported || r.NoFinish && (reported || stream)
 }
 
 // usage is what the provider reported, with the gaps estimated where something is

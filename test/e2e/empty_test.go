@@ -19,6 +19,7 @@ func TestEmptyAnswers(t *testing.T) {
 		{"BILL-8 a stream with a reason", chatPath, asked, sse, `data: {"id":"x","choices":[{"index":0,"delta":{},"finish_reason": "length"}]}` + "\n\n" +
 			`data: {"id":"x","choices":[],` + none + `}` + "\n\n" + done, ""},
 		{"BILL-8 JSON of nothing", chatPath, "", "application/json", `{"id":"x","choices":[{"index":0,"message":{"content":""},"finish_reason":null}],` + none + `}`, "empty_answer"},
+		{"BILL-8 no body", chatPath, "", "application/json", "", "empty_answer"},
 		{"BILL-8 JSON with a reason", chatPath, "", "application/json", `{"id":"x","choices":[{"index":0,"message":{"content":"\"finish_reason\":null"},"finish_reason" : "stop"}],` + none + `}`, ""},
 		{"BILL-8 a reason that a model wrote", chatPath, "", "application/json", `{"id":"x","choices":[{"index":0,"message":{"content":"\"finish_reason\":\"stop\""},"finish_reason":null}],` + none + `}`, "empty_answer"},
 		{"BILL-8 a response that is complete", "/v1/responses", "", "application/json", `{"id":"x","object":"response","status":"completed","output":[],"usage":{"input_tokens":1000,"output_tokens":0,"total_tokens":1000}}`, ""},
