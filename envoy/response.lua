@@ -78,12 +78,17 @@ end
 
 -- USAGE
 
+-- More of what a model wrote, in an event of any API.
+local function has_output(s, from)
+  return s:find('"delta"%s*:%s*{%s*"', from) or s:find('"delta"%s*:%s*"[^"]', from) or s:find('"text"%s*:%s*"[^"]', from)
+end
+
 -- Takes an answer piece by piece, wherever it is cut, and keeps the last usage object
 -- with token counts in it: streams may report again and again, and of an answer that
 -- breaks off what it had come to. Neither events nor objects are told apart: in what a
 -- model wrote, the quotes of "usage" would be escaped. What shunt makes of the object is
--- its own affair. What a stream reported counts as old once it has gone on without another
--- report: should it break off then, the report is not of all that was sent.
+-- its own affair. What a stream reported counts as old once more output has come without
+-- another report: should it break off then, the report is not of all that was sent.
 local function new_usage_reader(handle, stream)
   local held = "" -- the beginning of what may be one
   local last
@@ -121,8 +126,8 @@ local function new_usage_reader(handle, stream)
     end
     held = s:sub(-6):match('"[usage]*$') or ""
     if stream and last then
-      local more = s:find("data:", kept or 1, true) and not s:find("[DONE]", kept or 1, true)
-      if more then age(true) elseif kept then age(false) end
+      local from = kept and (s:find("\ndata:", kept, true) or #s) or 1
+      if has_output(s, from) then age(true) elseif kept then age(false) end
     end
   end
 end

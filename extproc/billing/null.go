@@ -17,6 +17,14 @@ type Int struct {
 // Known is the Int n.
 func Known(n int64) Int { return Int{N: n, Known: true} }
 
+// orNone is i, or unknown for 0.
+func (i Int) orNone() Int {
+	if i.N == 0 {
+		return Int{}
+	}
+	return i
+}
+
 // MarshalJSON writes the number, or null.
 func (i Int) MarshalJSON() ([]byte, error) {
 	if !i.Known {

@@ -174,6 +174,10 @@ func (r *Record) empty(stream bool) bool {
 func (q *Quote) usage(r *Record, status Status, ratio Ratio) (Usage, UsageSource) {
 	u := r.Usage.sane()
 	completion := ratio.tokens(r.AnswerBytes)
+	if r.End != EndClean {
+		// What was reported before the output tells nothing of it.
+		u.Prompt, u.Completion = u.Prompt.orNone(), u.Completion.orNone()
+	}
 	reported := u.Prompt.Known && u.Completion.Known
 	switch {
 	case reported:
