@@ -435,8 +435,10 @@ function envoy_on_response(handle)
     replace_answer(handle, "502", "provider " .. provider .. " refused the request", "provider_error")
     return
   end
-  if status:sub(1, 1) == "3" then -- a client that followed it would send the prompt past this gateway
-    replace_answer(handle, "502", "provider " .. provider .. " answered with a redirect", "provider_error")
+  if not status:find("^[245]%d%d$") then
+    -- A client that followed a redirect would send the prompt past this gateway.
+    local what = status:find("^3%d%d$") and "a redirect" or "the status " .. status
+    replace_answer(handle, "502", "provider " .. provider .. " answered with " .. what, "provider_error")
     return
   end
   if status == "429" then retry_after(handle, headers, provider) end

@@ -110,9 +110,10 @@ func providerOf(e *logv3.HTTPAccessLogEntry) string {
 	return e.GetResponse().GetResponseHeaders()[names.HeaderProvider]
 }
 
-// statusCode is 0 for none and for what is not an HTTP status.
+// statusCode is 0 for none and for what is not an HTTP status. Some providers make up
+// ones above 599; they are statuses all the same.
 func statusCode(e *logv3.HTTPAccessLogEntry) int {
-	if n := e.GetResponse().GetResponseCode().GetValue(); n >= 100 && n <= 599 {
+	if n := e.GetResponse().GetResponseCode().GetValue(); n >= 100 && n <= 999 {
 		return int(n)
 	}
 	return 0

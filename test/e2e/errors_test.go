@@ -73,6 +73,19 @@ func TestRefusalsOfTheOperator(t *testing.T) {
 			}
 		})
 	}
+	for _, n := range []int{101, 600, 999} { // no client knows what to make of these
+		t.Run(fmt.Sprintf("API-6 %d", n), func(t *testing.T) {
+			t.Parallel()
+			p := newProbe(t)
+			p.on("p1", raw(fmt.Sprintf("HTTP/1.1 %d Secret\r\nupgrade: secret\r\ncontent-type: text/html\r\ncontent-length: 0\r\n\r\n", n)))
+			a := p.chat(`,"provider":"p1"`)
+			a.wantError(t, 502, "provider_error", "")
+			a.want(t, 502, "p1", 1)
+			if e := p.event(a); e.Data.Status != "failed" || !strings.HasPrefix(outcomes(e), "p1 status ") {
+				t.Errorf("the event says %s, %q", e.Data.Status, outcomes(e))
+			}
+		})
+	}
 	t.Run("API-6 the last attempt's", func(t *testing.T) {
 		t.Parallel()
 		p := newProbe(t)
