@@ -21,6 +21,9 @@ local HOLD_LIMIT = 65536
 -- A usage object is no longer than this.
 local USAGE_LIMIT = 8192
 
+-- A byte order mark, which some servers put before what they say.
+local BOM = "\239\187\191"
+
 -- The statuses that speak of the operator's key, credit or model.
 local WITHHELD = { ["401"] = true, ["402"] = true, ["403"] = true, ["404"] = true }
 
@@ -236,6 +239,9 @@ local function says_why_it_ended(s)
     or s:find('"status"', 1, true) and (s:find('"status"%s*:%s*"completed"') or s:find('"status"%s*:%s*"incomplete"'))
 end
 
+-- Where the object begins that s is, or is the beginning of.
+local function object_start(s) return s:match("^%s*(){") or s:match("^" .. BOM .. "%s*(){") end
+
 -- A JSON answer is held back until it looks complete, so that a "provider" anywhere
 -- in it can give way. White space before it, which keeps the client's connection
 -- alive, is not.
@@ -255,10 +261,12 @@ local function edit_json(handle, text)
     read_usage(data)
     if not done then
       held = held .. data
-      local open = held:match("^%s*(){")
+      local open = object_start(held)
       if not open then
-        done = held:find("%S") ~= nil -- no object
-        out, held = held, ""
+        if BOM:sub(1, #held) ~= held then
+          done = held:find("%S") ~= nil -- no object
+          out, held = held, ""
+        end
       elseif held:find("^%s*%S", open + 1) and (#held > HOLD_LIMIT or held:find("}%s*$")) then
         out = settle(open)
       end
@@ -267,8 +275,9 @@ local function edit_json(handle, text)
       finished = says_why_it_ended(data)
     end
   end
-  if held ~= "" then -- it ended within the object
-    last:setBytes(settle(held:match("^%s*(){")))
+  if held ~= "" then -- it ended within the object, or before it
+    local open = object_start(held)
+    last:setBytes(open and settle(open) or held)
   end
   if not finished then mark(handle, "no_finish", true) end
 end
@@ -313,7 +322,7 @@ end
 
 -- Names the provider in an event that holds an object, or in the beginning of one.
 local function name_event(event, text)
-  local from = 1
+  local from = event:match("^" .. BOM .. "()") or 1
   while from do
     local open = event:match("^data:[ \t]*(){%s*%S", from)
     if open then return insert(event, open, text), true end
@@ -442,7 +451,8 @@ function envoy_on_response(handle)
     return
   end
   if status == "429" then retry_after(handle, headers, provider) end
-  if status:sub(1, 1) ~= "2" or headers:get("content-encoding") then return end
+  local coding = (headers:get("content-encoding") or ""):lower()
+  if status:sub(1, 1) ~= "2" or coding ~= "" and coding ~= "identity" then return end
 
   local text
   if handle:filterContext():get("name_provider") then text = '"provider":"' .. provider .. '"' end

@@ -142,6 +142,24 @@ func TestOddAnswersToStreams(t *testing.T) {
 		}
 		p.wantUsage(a, "estimated", "completed")
 	})
+	t.Run("BILL-7 no encoding, said so", func(t *testing.T) {
+		t.Parallel()
+		p := newProbe(t)
+		p.on("p0", reply(200, "text/event-stream", sse("\n", chunkRole, chunkUsage, done), "content-encoding", "identity"))
+		a := p.chat(stream)
+		if want := shown(sse("\n", chunkRole, chunkUsage, done), "p0", true); a.Body != want {
+			t.Errorf("got %q, want %q", a.Body, want)
+		}
+		p.wantUsage(a, "reported", "completed")
+	})
+	t.Run("FALL-4 a byte order mark", func(t *testing.T) {
+		t.Parallel()
+		p := newProbe(t)
+		p.on("p0", reply(200, "text/event-stream", "\ufeff"+sse("\n", chunkRole, chunkStop, done)))
+		if a, want := p.chat(stream), "\ufeff"+shown(sse("\n", chunkRole, chunkStop, done), "p0", true); a.Body != want {
+			t.Errorf("got %q, want %q", a.Body, want)
+		}
+	})
 	for name, body := range map[string]string{
 		"BILL-8 responses: an error event":            "event: error\ndata: {\"type\":\"error\",\"code\":\"server_error\",\"message\":\"x\",\"param\":null}\n\n",
 		"BILL-8 responses: an error event, unnamed":   "data: {\"type\":\"error\",\"code\":\"server_error\",\"message\":\"x\",\"param\":null}\n\n",
