@@ -37,6 +37,9 @@ func localErrors(c *catalog.Catalog) []apiError {
 	return []apiError{
 		{when: details("request_payload_too_large"), status: 413, kind: "invalid_request_error", code: "request_too_large",
 			message: fmt.Sprintf("the request body is larger than the %d bytes that are accepted here", c.Limits.Body)},
+		// The client's headers and those of shunt's own are more than Envoy carries on.
+		{when: details("header_mutation_result_exceeds_limit"), status: 431, kind: "invalid_request_error", code: "headers_too_large",
+			message: "the request headers are too large"},
 		{when: details("ext_proc"), status: 503, kind: "server_error", code: "overloaded",
 			message: "the routing service did not answer; try again", headers: retrySoon},
 		{when: details("jwt_authn"), status: 401, kind: "authentication_error", code: "invalid_token",

@@ -218,6 +218,8 @@ func TestMalformedHTTP(t *testing.T) {
 		{"API-6 an upgrade of a POST", "POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\nconnection: upgrade\r\nupgrade: h2c\r\ncontent-length: 1\r\n\r\n{", 400, "invalid_json"},
 		{"API-6 HTTP/1.0", "GET /v1/models HTTP/1.0\r\n\r\n", 426, "bad_request"},
 		{"API-6 an unknown encoding", "POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\ntransfer-encoding: gzip\r\n\r\n", 400, "bad_request"},
+		{"API-6 too many headers beside shunt's own", "POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\ncontent-length: 14\r\n" +
+			strings.Repeat("a: b\r\n", 95) + "\r\n" + `{"model":"m0"}`, 431, "headers_too_large"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			t.Parallel()
