@@ -67,7 +67,9 @@ local function retry_after(handle, headers, provider)
   local mine = handle:streamInfo():dynamicMetadata():get(ANSWER)
   if not mine or not mine["usable"] then return end
   local now = handle:timestamp(EnvoyTimestampResolution.MILLISECOND)
-  local own = tonumber(headers:get("retry-after") or "")
+  local ms = tonumber(headers:get("retry-after-ms") or "")
+  local own = ms and ms / 1000 or tonumber(headers:get("retry-after") or "")
+  if own and not (own >= 0) then own = nil end -- NaN too
   local first = own
   for slug, at in pairs(mine["usable"]) do
     local wait = math.max(1, math.ceil((at - now) / 1000))

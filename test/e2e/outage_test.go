@@ -152,6 +152,28 @@ func TestRetryAfterOfAll(t *testing.T) {
 		p.on("p1", status(slow))
 		eventually(t, p, `,"provider":"p1"`, "p1", 1, 200)
 	})
+	t.Run("one that says milliseconds", func(t *testing.T) {
+		t.Parallel()
+		p := newProbe(t)
+		for slug, after := range map[string]string{"p0": "290", "p1": "270", "p2": "250", "p3": "130"} {
+			p.on(slug, status(slow, "retry-after-ms", after+"000"))
+		}
+		p.chat("")
+		eventually(t, p, `,"provider":{"only":["p2","p3"],"order":["p3","p2"]}`, "p2", 1, 130)
+		if a := p.chat(""); a.Header.Get("retry-after-ms") != "130000" || a.Header.Get("retry-after") != "" {
+			t.Errorf("the earliest is the last one's own, the client saw %v", a.Header)
+		}
+	})
+	t.Run("one that says nonsense", func(t *testing.T) {
+		t.Parallel()
+		p := newProbe(t)
+		p.on("p1", status(slow, "retry-after", "200"))
+		p.chat(`,"provider":"p1"`)
+		for _, nonsense := range []string{"nan", "-7"} {
+			p.on("p1", status(slow, "retry-after", nonsense))
+			eventually(t, p, `,"provider":"p1"`, "p1", 1, 200)
+		}
+	})
 	t.Run("one that says a date", func(t *testing.T) {
 		t.Parallel()
 		p := newProbe(t)
