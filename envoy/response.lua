@@ -27,8 +27,9 @@ local BOM = "\239\187\191"
 -- The statuses that speak of the operator's key, credit or model.
 local WITHHELD = { ["401"] = true, ["402"] = true, ["403"] = true, ["404"] = true }
 
--- Answers an error of shunt's own in place of the provider's answer. A body that is
--- sure to come is replaced as it comes, however long it is.
+-- Answers an error of shunt's own in place of the provider's answer, of which nothing
+-- is left but who gave it. A body that is sure to come is replaced as it comes, however
+-- long it is.
 local function replace_answer(handle, status, message, code)
   local body = '{"error":{"message":"' .. message .. '","type":"server_error","param":null,"code":"' .. code .. '"}}'
   local headers = handle:headers()
@@ -37,8 +38,10 @@ local function replace_answer(handle, status, message, code)
     handle:body(true):setBytes(body)
     headers = handle:headers() -- those from before the wait for the body are dead
   end
-  for _, name in ipairs({ "content-encoding", "transfer-encoding", "www-authenticate", "etag", "retry-after", "location" }) do
-    headers:remove(name)
+  local theirs = {}
+  for name in pairs(headers) do theirs[#theirs + 1] = name end
+  for _, name in ipairs(theirs) do
+    if name:sub(1, 1) ~= ":" and name ~= "x-provider" then headers:remove(name) end
   end
   headers:replace(":status", status)
   headers:replace("content-type", "application/json")
