@@ -1,7 +1,8 @@
 package envoy
 
 import (
-	_ "embed"
+	"embed"
+	"strings"
 
 	mutationv3 "github.com/envoyproxy/go-control-plane/envoy/config/common/mutation_rules/v3"
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
@@ -24,8 +25,22 @@ const (
 	filterLua     = "envoy.filters.http.lua"
 )
 
-//go:embed response.lua
-var responseLua string
+//go:embed response/*.lua
+var responseFiles embed.FS
+
+// responseLua is the response filter: one chunk of Lua, in which a file knows those
+// before it.
+var responseLua = func() string {
+	var all []string
+	for _, part := range []string{"begin", "usage", "json", "events", "answer"} {
+		text, err := responseFiles.ReadFile("response/" + part + ".lua")
+		if err != nil {
+			panic(err) // it is not in this program
+		}
+		all = append(all, string(text))
+	}
+	return strings.Join(all, "\n")
+}()
 
 // httpFilters is the chain in the order of the request. A response passes it
 // backwards: lua reads its usage and edits the body, then the headers of every answer

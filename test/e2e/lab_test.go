@@ -222,7 +222,7 @@ var sharedLab = sync.OnceValues(func() (*lab, error) {
 	if err != nil {
 		return nil, err
 	}
-	l, err := startLab(labOptions{Models: 500, Harness: harness.Options{Dir: dir}})
+	l, err := startLab(labOptions{Models: 800, Harness: harness.Options{Dir: dir}})
 	theLab.Store(l)
 	return l, err
 })
