@@ -1,11 +1,11 @@
 -- Answers an error of shunt's own in place of the provider's answer, of which nothing
--- is left but who gave it. A body that is sure to come is replaced as it comes, however
--- long it is.
+-- is left but who gave it. The body is waited for: should it break off, Envoy answers an
+-- error that is whole. One that would be too long to hold is replaced as it comes.
 local function replace_answer(handle, status, message, code)
   local body = '{"error":{"message":"' .. message .. '","type":"server_error","param":null,"code":"' .. code .. '"}}'
   local headers = handle:headers()
-  local comes = headers:get("transfer-encoding") or (headers:get("content-length") or "0") ~= "0"
-  if not comes then
+  local long = (tonumber(headers:get("content-length") or "") or 0) > HOLD_LIMIT
+  if not long then
     handle:body(true):setBytes(body)
     headers = handle:headers() -- those from before the wait for the body are dead
   end
@@ -17,7 +17,7 @@ local function replace_answer(handle, status, message, code)
   headers:replace(":status", status)
   headers:replace("content-type", "application/json")
   headers:replace("content-length", tostring(#body))
-  if comes then
+  if long then
     for chunk in handle:bodyChunks() do
       chunk:setBytes(body)
       body = ""
