@@ -70,13 +70,13 @@ func journal(o Options, filter *accesslogv3.AccessLogFilter, line map[string]str
 const lineID = "%REQ(X-REQUEST-ID)%"
 
 // commonLine is what requests and attempts have in common.
-func commonLine(kind string) map[string]string {
+func commonLine(kind, first string) map[string]string {
 	return map[string]string{
 		names.LineKind:     kind,
 		names.LineID:       lineID,
 		names.LineStart:    "%START_TIME(%s.%9f)%",
 		names.LineMillis:   "%DURATION%",
-		names.LineFirst:    "%COMMON_DURATION(DS_RX_BEG:US_RX_BEG:us)%",
+		names.LineFirst:    "%COMMON_DURATION(DS_RX_BEG:" + first + ":us)%",
 		names.LineCode:     "%RESPONSE_CODE%",
 		names.LineCluster:  "%UPSTREAM_CLUSTER%",
 		names.LineFlags:    "%RESPONSE_FLAGS%",
@@ -87,7 +87,7 @@ func commonLine(kind string) map[string]string {
 }
 
 func endLine() map[string]string {
-	line := commonLine(names.LineEnd)
+	line := commonLine(names.LineEnd, "DS_TX_BEG") // the client's: headers wait for the first token
 	line[names.LineMicros] = "%COMMON_DURATION(DS_RX_BEG:DS_TX_END:us)%" // not there where the client left
 	line[names.LineSent] = "%BYTES_SENT%"
 	line[names.LineAttempts] = "%UPSTREAM_REQUEST_ATTEMPT_COUNT%"
@@ -98,7 +98,7 @@ func endLine() map[string]string {
 }
 
 func attemptLine() map[string]string {
-	line := commonLine(names.LineAttempt)
+	line := commonLine(names.LineAttempt, "US_RX_BEG")
 	line[names.LineRetryAfter] = "%RESP(retry-after)%"
 	line[names.LineRetryAfterMillis] = "%RESP(retry-after-ms)%"
 	return line

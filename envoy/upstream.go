@@ -65,7 +65,7 @@ func upstreamFilters(c *catalog.Catalog, p *catalog.Provider, o Options) []*hcmv
 	if !p.APIKey.IsZero() {
 		f = append(f, credentials(p, o))
 	}
-	return append(f, upstreamCodec())
+	return append(f, holdHeaders(), upstreamCodec())
 }
 
 // upstreamCodec ends every chain of upstream filters.

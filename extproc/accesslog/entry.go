@@ -48,7 +48,7 @@ func recordOf(e *logv3.HTTPAccessLogEntry) (*billing.Record, error) {
 	r := &billing.Record{
 		Start:        timeOf(c.GetStartTime()),
 		Duration:     durationOf(c.GetDuration()),
-		TTFT:         durationOf(c.GetTimeToFirstUpstreamRxByte()),
+		TTFT:         firstByte(c),
 		Status:       statusCode(e),
 		AnswerBytes:  int64(min(e.GetResponse().GetResponseBodyBytes(), math.MaxInt64)),
 		AttemptCount: int(min(c.GetUpstreamRequestAttemptCount(), math.MaxInt16)),
@@ -67,6 +67,15 @@ func recordOf(e *logv3.HTTPAccessLogEntry) (*billing.Record, error) {
 		r.Last = billing.Attempt{}
 	}
 	return r, err
+}
+
+// firstByte is when the client was sent the first byte, which is when a provider had
+// something to say: until then the headers of its answer are held back (FALL-1).
+func firstByte(c *logv3.AccessLogCommon) time.Duration {
+	if d := c.GetTimeToFirstDownstreamTxByte(); d != nil {
+		return durationOf(d)
+	}
+	return durationOf(c.GetTimeToFirstUpstreamRxByte())
 }
 
 // shuntsOwn begins the response_code_details of an answer of shunt's. Where Envoy counted

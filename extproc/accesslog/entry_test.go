@@ -89,6 +89,20 @@ func TestLocalReplyIsNoOutcome(t *testing.T) {
 	}
 }
 
+// The first byte is the one that the client got, where Envoy says when that was.
+func TestFirstByte(t *testing.T) {
+	e := &logv3.HTTPAccessLogEntry{CommonProperties: &logv3.AccessLogCommon{
+		TimeToFirstUpstreamRxByte: durationpb.New(10 * time.Millisecond), TimeToFirstDownstreamTxByte: durationpb.New(300 * time.Millisecond),
+	}}
+	if r, err := recordOf(e); err != nil || r.TTFT != 300*time.Millisecond {
+		t.Errorf("%v, %v", r.TTFT, err)
+	}
+	e.CommonProperties.TimeToFirstDownstreamTxByte = nil
+	if r, err := recordOf(e); err != nil || r.TTFT != 10*time.Millisecond {
+		t.Errorf("%v, %v", r.TTFT, err)
+	}
+}
+
 func known(prompt, completion int64) billing.Usage {
 	return billing.Usage{Prompt: billing.Known(prompt), Completion: billing.Known(completion)}
 }
