@@ -38,14 +38,14 @@ func TestTokens(t *testing.T) {
 			if tc.status == http.StatusUnauthorized && (a.code() != "invalid_token" || a.header.Get("x-request-id") == "") {
 				t.Errorf("got %q, %v", a.code(), a.header)
 			}
-			if p := s.call(t, http.MethodGet, preferencesPath, "", bearer(tc.token)...); tc.status == 401 && p.status != 401 {
+			if p := s.saved(t, bearer(tc.token)...); tc.status == 401 && p.status != 401 {
 				t.Errorf("preferences: got %d", p.status)
 			}
 		})
 	}
 	for _, scheme := range []string{"bearer ", "BEARER ", "Bearer  "} { // RFC 9110: in any case
 		token := scheme + s.signer.token(t, good("ann"))
-		if p := s.call(t, http.MethodGet, preferencesPath, "", "authorization", token); p.status != 200 {
+		if p := s.saved(t, "authorization", token); p.status != 200 {
 			t.Errorf("ID-1 %q: got %d\n%s", scheme, p.status, p.body)
 		}
 	}
@@ -76,7 +76,7 @@ func TestEdge(t *testing.T) {
 		{"nobody", nil, 401},
 	} {
 		t.Run("PREF-1 "+tc.name, func(t *testing.T) {
-			a := s.call(t, http.MethodGet, preferencesPath, "", tc.headers...)
+			a := s.saved(t, tc.headers...)
 			if a.status != tc.status || tc.status == 401 && a.code() != "session_required" {
 				t.Errorf("got %d %s", a.status, a.body)
 			}

@@ -2,16 +2,36 @@ package sessions
 
 import (
 	"encoding/json"
+	"errors"
 	"net/http"
 	"reflect"
 	"strings"
 	"testing"
+
+	"github.com/shunt-gateway/shunt/test/harness"
 )
 
-func (s *site) preferences(t *testing.T, method, body string, headers ...string) (answer, map[string]any) {
+// saved asks for what a user has saved. shunt waits a tenth of a second for NATS to say
+// that of a user who is not in memory: where a busy machine takes longer, it is asked
+// again.
+func (s *site) saved(t *testing.T, headers ...string) (a answer) {
 	t.Helper()
-	a := s.call(t, method, preferencesPath, body, headers...)
-	var doc map[string]any
+	harness.Eventually(t, "NATS says what is saved", func() error {
+		if a = s.call(t, http.MethodGet, preferencesPath, "", headers...); a.status == http.StatusServiceUnavailable {
+			return errors.New(a.body)
+		}
+		return nil
+	})
+	return a
+}
+
+func (s *site) preferences(t *testing.T, method, body string, headers ...string) (a answer, doc map[string]any) {
+	t.Helper()
+	if method == http.MethodGet {
+		a = s.saved(t, headers...)
+	} else {
+		a = s.call(t, method, preferencesPath, body, headers...)
+	}
 	if a.status == http.StatusOK {
 		if err := json.Unmarshal([]byte(a.body), &doc); err != nil {
 			t.Fatalf("%s: %v", a.body, err)
