@@ -105,6 +105,7 @@ func TestPush(t *testing.T) {
 		Protocol: catalog.OTLPHTTP, Endpoint: endpointOf(t, server.URL+"/base"), TLS: catalog.ClientTLS{CA: ca}, Timeout: time.Minute,
 		Metrics: true, Traces: true, Interval: time.Hour, Headers: []catalog.SecretHeader{{Name: "authorization"}},
 	}})
+	tel.patience = time.Minute // on a busy machine; it is not tested here
 	tel.Adopt(catalogOf)
 	tel.Settled(quote("m0", "p", "up0"), ended, event("p", "up0"))
 	sampled := metadata.NewIncomingContext(context.Background(), metadata.Pairs("traceparent", sampledParent))
