@@ -5,35 +5,9 @@ import (
 	"net/http"
 	"strings"
 	"testing"
-	"time"
-
-	"github.com/nats-io/nats-server/v2/server"
 
 	"github.com/shunt-gateway/shunt/test/harness"
 )
-
-// startNode starts a NATS server of its own; the same port and directory make it the
-// same one again.
-func startNode(t *testing.T, port int, dir string) *server.Server {
-	t.Helper()
-	n, err := server.NewServer(&server.Options{
-		ServerName: "alone", Host: "127.0.0.1", Port: port, JetStream: true, StoreDir: dir, NoSigs: true, NoLog: true,
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	go n.Start()
-	if !n.ReadyForConnections(time.Minute) {
-		t.Fatal("NATS does not start")
-	}
-	t.Cleanup(func() { stopNode(n) })
-	return n
-}
-
-func stopNode(n *server.Server) {
-	n.Shutdown()
-	n.WaitForShutdown()
-}
 
 // While NATS is away requests are routed, by preferences that are known; changes are
 // 503; /readyz says so. When it is back, everything is, without a restart.
@@ -54,7 +28,7 @@ func TestNATSAway(t *testing.T) {
 		t.Fatalf("served by %s", a.header.Get("x-provider"))
 	}
 
-	stopNode(node)
+	node.stop()
 	harness.Eventually(t, "/readyz says that NATS is away", func() error {
 		a := s.admin(t, "/readyz")
 		if a.status != http.StatusOK || !strings.Contains(a.body, `"connected":false`) {
@@ -95,7 +69,7 @@ func TestNATSAwayAtStart(t *testing.T) {
 	if a, _ := one.preferences(t, http.MethodPatch, `{"preferredProviders":["gamma"]}`, ann...); a.status != http.StatusOK {
 		t.Fatalf("PATCH: %d %s", a.status, a.body)
 	}
-	stopNode(node)
+	node.stop()
 	two := one.another(t)
 	if a := two.chat(t, hello, ann...); a.status != http.StatusOK {
 		t.Errorf("without NATS: got %d %s", a.status, a.body)

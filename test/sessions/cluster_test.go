@@ -2,69 +2,13 @@ package sessions
 
 import (
 	"fmt"
-	"net"
 	"net/http"
-	"path/filepath"
 	"strings"
 	"testing"
-	"time"
-
-	"github.com/nats-io/nats-server/v2/server"
 
 	"github.com/shunt-gateway/shunt/cmd/shunt/demo"
 	"github.com/shunt-gateway/shunt/test/harness"
 )
-
-// freePorts are different ones: all are taken before the first is let go.
-func freePorts(t *testing.T, n int) []int {
-	t.Helper()
-	ports := make([]int, n)
-	for i := range ports {
-		l, err := harness.Listen()
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer func() { _ = l.Close() }()
-		ports[i] = l.Addr().(*net.TCPAddr).Port
-	}
-	return ports
-}
-
-// startNATS starts a cluster of three NATS servers with JetStream and returns them
-// with their URLs.
-func startNATS(t *testing.T) (nodes []*server.Server, urls string) {
-	t.Helper()
-	const size = 3
-	ports := freePorts(t, 2*size)
-	var routes, all []string
-	for i := range size {
-		routes = append(routes, fmt.Sprintf("nats://127.0.0.1:%d", ports[size+i]))
-		all = append(all, fmt.Sprintf("nats://127.0.0.1:%d", ports[i]))
-	}
-	for i := range size {
-		n, err := server.NewServer(&server.Options{
-			ServerName: fmt.Sprintf("n%d", i), Host: "127.0.0.1", Port: ports[i], JetStream: true,
-			StoreDir: filepath.Join(t.TempDir(), "js"), NoSigs: true, NoLog: true,
-			Cluster: server.ClusterOpts{Name: "test", Host: "127.0.0.1", Port: ports[size+i]},
-			Routes:  server.RoutesFromStr(strings.Join(routes, ",")),
-		})
-		if err != nil {
-			t.Fatal(err)
-		}
-		go n.Start()
-		t.Cleanup(func() {
-			n.Shutdown()
-			n.WaitForShutdown()
-		})
-		nodes = append(nodes, n)
-	}
-	for _, n := range nodes {
-		if !n.ReadyForConnections(time.Minute) {
-			t.Fatal("NATS does not start")
-		}
-	}
-	return nodes, strings.Join(all, ",")
-}
 
 // Three instances on a cluster of three: what one learns, all know; one server less
 // changes nothing.
@@ -99,8 +43,7 @@ func TestInstances(t *testing.T) {
 	save(one, "gamma")
 	knows(two, "gamma")
 	knows(three, "gamma")
-	nodes[0].Shutdown()
-	nodes[0].WaitForShutdown()
+	nodes[0].stop()
 	save(two, "beta")
 	knows(one, "beta")
 	knows(three, "beta")

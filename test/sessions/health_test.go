@@ -130,7 +130,7 @@ func TestHealthWhileNATSIsAway(t *testing.T) {
 	port, dir := freePorts(t, 1)[0], t.TempDir()
 	node := startNode(t, port, dir)
 	all := startSites(t, 2, fmt.Sprintf("nats://127.0.0.1:%d", port))
-	stopNode(node)
+	node.stop()
 	harness.Eventually(t, "NATS is known to be away", func() error {
 		if a := all[0].admin(t, "/readyz"); !strings.Contains(a.body, `"connected":false`) {
 			return fmt.Errorf("%s", a.body)

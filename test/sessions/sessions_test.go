@@ -20,6 +20,10 @@ import (
 
 func TestMain(m *testing.M) {
 	runner.GuardMain()
+	if config := os.Getenv(nodeVariable); config != "" {
+		runNode(config)
+		return
+	}
 	os.Exit(harness.Build(m))
 }
 
