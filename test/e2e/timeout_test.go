@@ -207,7 +207,6 @@ func (l *lab) checkTimeouts(t *testing.T, wait, idle time.Duration) {
 		}
 	})
 	for _, tc := range []struct{ name, contentType, said string }{
-		{"FALL-1 a hang after the headers", "text/event-stream", ""},
 		{"FALL-1 a hang in a stream", "text/event-stream", sse("\n", chunkRole)},
 		{"FALL-1 a hang in JSON", "application/json", `{"id":`},
 	} {
