@@ -178,7 +178,7 @@ func lone(t testing.TB) *server.Options {
 const patience = 60 * time.Second
 
 // unhurried waits for NATS as long as a busy machine may take.
-var unhurried = limits{load: patience, update: patience, setup: patience, ack: patience}
+var unhurried = limits{load: patience, ask: patience, update: patience, setup: patience, ack: patience}
 
 // options are those of an instance with an embedded NATS, or with the one at url.
 func options(t testing.TB, url string) Options {

@@ -112,7 +112,7 @@ func newPreferences(s *State, o Options) (*Preferences, error) {
 
 // Get implements prefs.Store.
 func (p *Preferences) Get(ctx context.Context, user string) (prefs.Document, prefs.Revision, error) {
-	e, err := p.entry(ctx, user)
+	e, err := p.entry(ctx, user, p.ask)
 	if err != nil {
 		return prefs.Document{}, 0, err
 	}
@@ -120,10 +120,10 @@ func (p *Preferences) Get(ctx context.Context, user string) (prefs.Document, pre
 }
 
 // For returns the user's preferences as policy takes them, resolved against c; nil
-// if nothing is saved. Errors are Get's. It allocates only when the document or the
-// catalog has changed.
+// if nothing is saved. Errors are Get's. It waits for NATS less long than Get does, and
+// allocates only when the document or the catalog has changed.
 func (p *Preferences) For(ctx context.Context, user string, c *catalog.Catalog) (*policy.Preferences, error) {
-	e, err := p.entry(ctx, user)
+	e, err := p.entry(ctx, user, p.glance)
 	if err != nil || e.data == nil {
 		return nil, err
 	}
@@ -135,7 +135,8 @@ func (p *Preferences) For(ctx context.Context, user string, c *catalog.Catalog) 
 	return r.preferences, nil
 }
 
-func (p *Preferences) entry(ctx context.Context, user string) (*entry, error) {
+// entry is what is in memory, if that is sure to be so, or else what load finds.
+func (p *Preferences) entry(ctx context.Context, user string, load func(context.Context, string) (*entry, error)) (*entry, error) {
 	if err := checkUser(user); err != nil {
 		return nil, err
 	}
@@ -149,7 +150,7 @@ func (p *Preferences) entry(ctx context.Context, user string) (*entry, error) {
 	err := errLost
 	if connected {
 		var fresh *entry
-		if fresh, err = p.load(ctx, user); err == nil {
+		if fresh, err = load(ctx, user); err == nil {
 			return fresh, nil
 		}
 		if ctx.Err() != nil {
@@ -166,19 +167,31 @@ func (p *Preferences) entry(ctx context.Context, user string) (*entry, error) {
 
 var errMuted = errors.New("NATS did not answer a moment ago")
 
-// load asks NATS, once and not for long.
-func (p *Preferences) load(ctx context.Context, user string) (*entry, error) {
+// glance asks NATS for a request that is to be routed: once, and not for long.
+func (p *Preferences) glance(ctx context.Context, user string) (*entry, error) {
 	if time.Now().UnixNano() < p.mute.Load() {
 		return nil, errMuted
 	}
 	ctx, cancel := context.WithTimeout(ctx, p.limits.load)
 	defer cancel()
+	e, err := p.load(ctx, user)
+	if err != nil && !errors.Is(err, context.Canceled) && !errors.Is(err, errNoBucket) { // not: a client that went away
+		p.mute.Store(time.Now().Add(muteTime).UnixNano())
+	}
+	return e, err
+}
+
+// ask asks NATS for a user who wants to see what is saved.
+func (p *Preferences) ask(ctx context.Context, user string) (*entry, error) {
+	ctx, cancel := context.WithTimeout(ctx, p.limits.ask)
+	defer cancel()
+	return p.load(ctx, user)
+}
+
+func (p *Preferences) load(ctx context.Context, user string) (*entry, error) {
 	before := p.mark(user)
 	v, err := p.bucket.get(ctx, user)
 	if err != nil {
-		if !errors.Is(err, context.Canceled) && !errors.Is(err, errNoBucket) { // not: a client that went away
-			p.mute.Store(time.Now().Add(muteTime).UnixNano())
-		}
 		return nil, err
 	}
 	p.count.prefsLoaded.Add(1)

@@ -32,13 +32,14 @@ type Options struct {
 
 // limits bound how long NATS is waited for on someone's behalf.
 type limits struct {
-	load   time.Duration // one read that asks NATS
+	load   time.Duration // one read for a request that is to be routed
+	ask    time.Duration // one for a user who wants to see what is saved
 	update time.Duration // an Update or Delete as a whole
 	setup  time.Duration // a CallerKey or SetTTL as a whole
 	ack    time.Duration // what a Record has NATS keep
 }
 
-var usual = limits{load: 100 * time.Millisecond, update: 3 * time.Second, setup: setupTimeout, ack: 5 * time.Second}
+var usual = limits{load: 100 * time.Millisecond, ask: 2 * time.Second, update: 3 * time.Second, setup: setupTimeout, ack: 5 * time.Second}
 
 // State is the open engine. Its methods may be called by several goroutines at once,
 // Close once.
