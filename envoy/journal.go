@@ -87,7 +87,7 @@ func commonLine(kind, first string) map[string]string {
 }
 
 func endLine() map[string]string {
-	line := commonLine(names.LineEnd, "DS_TX_BEG") // the client's: headers wait for the first token
+	line := commonLine(names.LineEnd, "DS_TX_BEG")                       // the client's: headers wait for the first token
 	line[names.LineMicros] = "%COMMON_DURATION(DS_RX_BEG:DS_TX_END:us)%" // not there where the client left
 	line[names.LineSent] = "%BYTES_SENT%"
 	line[names.LineAttempts] = "%UPSTREAM_REQUEST_ATTEMPT_COUNT%"
