@@ -4,95 +4,26 @@ import (
 	"fmt"
 	"net/http"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
 
-	"github.com/shunt-gateway/shunt/envoy/runner"
 	"github.com/shunt-gateway/shunt/test/harness"
 )
 
-// side is an Envoy that somebody else runs and rotates the logs of, and a shunt that
-// serves it.
-type side struct {
-	harness.Shunt // URL and Dir alone
-	admin         string
-	envoy, shunt  *exec.Cmd
-}
-
-func startSide(t *testing.T, config string) *side {
-	t.Helper()
-	s := &side{}
-	s.Dir = t.TempDir()
-	listen, admin := harness.FreeAddr(t), harness.FreeAddr(t)
-	s.URL, s.admin = "http://"+listen, "http://"+admin
-	harness.WriteFile(t, s.Config(), fmt.Sprintf("listen: %s\nadmin: %s\n%s", listen, admin, config))
-	bootstrap, err := harness.Command("render", "envoy", "--with-secrets", "-c", s.Config()).Output()
-	if err != nil {
-		t.Fatalf("render: %v", err)
-	}
-	file := filepath.Join(s.Dir, "envoy.yaml")
-	harness.WriteFile(t, file, string(bootstrap))
-	binary, err := runner.Search{}.Find(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
-	s.serve(t)
-	s.envoy = s.start(t, exec.Command(binary.Path, "-c", file, "--disable-hot-restart", "--concurrency", "1", "-l", "error",
-		"--file-flush-interval-msec", "50"))
-	harness.Eventually(t, "Envoy serves", func() error { return ok(s.URL + "/v1/models") })
-	return s
-}
-
-func ok(url string) error {
-	resp, err := http.Get(url)
-	if err != nil {
-		return err
-	}
-	defer func() { _ = resp.Body.Close() }()
-	if resp.StatusCode != http.StatusOK {
-		return fmt.Errorf("%s: %s", url, resp.Status)
-	}
-	return nil
-}
-
-func (s *side) start(t *testing.T, cmd *exec.Cmd) *exec.Cmd {
-	t.Helper()
-	said, err := os.CreateTemp(s.Dir, "said")
-	if err != nil {
-		t.Fatal(err)
-	}
-	cmd.Stdout, cmd.Stderr = said, said
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		_ = cmd.Process.Kill()
-		_ = cmd.Wait()
-		if text, err := os.ReadFile(said.Name()); err == nil && t.Failed() {
-			t.Logf("%s said:\n%s", cmd.Path, text)
-		}
-	})
-	return cmd
-}
-
-func (s *side) serve(t *testing.T) {
-	t.Helper()
-	s.shunt = s.start(t, harness.Command("serve", "-c", s.Config()))
-	harness.Eventually(t, "shunt serves", func() error { return ok(s.admin + "/readyz") })
-}
+// side is an Envoy whose logs somebody else rotates.
+type side struct{ *harness.Side }
 
 // rotate does what logrotate would.
-func (s *side) rotate(t *testing.T, how string) {
+func (s side) rotate(t *testing.T, how string) {
 	t.Helper()
 	path := filepath.Join(s.Dir, "ends.jsonl")
 	if how == "rename" {
 		if err := os.Rename(path, path+".1"); err != nil {
 			t.Fatal(err)
 		}
-		if err := s.envoy.Process.Signal(syscall.SIGUSR1); err != nil {
+		if err := s.Envoy.Process.Signal(syscall.SIGUSR1); err != nil {
 			t.Fatal(err)
 		}
 		return
@@ -113,7 +44,7 @@ func TestServeWithJournal(t *testing.T) {
 	for _, how := range []string{"rename", "copytruncate"} {
 		t.Run(how, func(t *testing.T) {
 			p := newProvider(t)
-			s := startSide(t, p.config("sinks: [{file: events.jsonl}], settle_timeout: 30s, journal: ends.jsonl"))
+			s := side{harness.StartSide(t, p.config("sinks: [{file: events.jsonl}], settle_timeout: 30s, journal: ends.jsonl"))}
 			sink, journal := filepath.Join(s.Dir, "events.jsonl"), filepath.Join(s.Dir, "ends.jsonl")
 			for _, rotated := range []string{"after", "before"} {
 				harness.Eventually(t, "Envoy and shunt serve", func() error {
@@ -123,8 +54,8 @@ func TestServeWithJournal(t *testing.T) {
 					return nil
 				})
 				st := begin(t, &s.Shunt)
-				_ = s.shunt.Process.Kill()
-				_ = s.shunt.Wait()
+				_ = s.Serve.Process.Kill()
+				_ = s.Serve.Wait()
 				if rotated == "before" {
 					s.rotate(t, how)
 				}
@@ -138,7 +69,7 @@ func TestServeWithJournal(t *testing.T) {
 				if rotated == "after" {
 					s.rotate(t, how)
 				}
-				s.serve(t)
+				s.Again(t)
 				check(t, settled(t, sink, map[string]bool{st.id: true}), "completed")
 			}
 		})
