@@ -1,15 +1,7 @@
 package state
 
 import (
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
 	"crypto/tls"
-	"crypto/x509"
-	"crypto/x509/pkix"
-	"encoding/pem"
-	"math/big"
-	"net"
 	"os"
 	"path/filepath"
 	"strings"
@@ -22,102 +14,33 @@ import (
 	"github.com/nats-io/nkeys"
 
 	"github.com/shunt-gateway/shunt/catalog"
+	"github.com/shunt-gateway/shunt/test/certs"
 )
-
-// authority signs certificates.
-type authority struct {
-	cert *x509.Certificate
-	key  *ecdsa.PrivateKey
-	file string
-}
-
-func newAuthority(t *testing.T, dir string) *authority {
-	t.Helper()
-	a := &authority{key: newKey(t), file: filepath.Join(dir, "ca.pem")}
-	template := &x509.Certificate{
-		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "test"}, NotAfter: time.Now().Add(time.Hour),
-		IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign,
-	}
-	der, err := x509.CreateCertificate(rand.Reader, template, template, &a.key.PublicKey, a.key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if a.cert, err = x509.ParseCertificate(der); err != nil {
-		t.Fatal(err)
-	}
-	writePEM(t, a.file, "CERTIFICATE", der)
-	return a
-}
-
-// issue writes name.pem and name.key.
-func (a *authority) issue(t *testing.T, name string) (cert, key string) {
-	t.Helper()
-	k := newKey(t)
-	template := &x509.Certificate{
-		SerialNumber: big.NewInt(2), Subject: pkix.Name{CommonName: name}, NotAfter: time.Now().Add(time.Hour),
-		IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth},
-	}
-	der, err := x509.CreateCertificate(rand.Reader, template, a.cert, &k.PublicKey, a.key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	secret, err := x509.MarshalPKCS8PrivateKey(k)
-	if err != nil {
-		t.Fatal(err)
-	}
-	base := filepath.Join(filepath.Dir(a.file), name)
-	writePEM(t, base+".pem", "CERTIFICATE", der)
-	writePEM(t, base+".key", "PRIVATE KEY", secret)
-	return base + ".pem", base + ".key"
-}
-
-func newKey(t *testing.T) *ecdsa.PrivateKey {
-	t.Helper()
-	k, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return k
-}
-
-func writePEM(t *testing.T, file, kind string, der []byte) {
-	t.Helper()
-	if err := os.WriteFile(file, pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: der}), 0o600); err != nil {
-		t.Fatal(err)
-	}
-}
 
 func TestTLS(t *testing.T) {
 	t.Parallel()
-	ca := newAuthority(t, t.TempDir())
-	serverCert, serverKey := ca.issue(t, "server")
-	pair, err := tls.LoadX509KeyPair(serverCert, serverKey)
-	if err != nil {
-		t.Fatal(err)
-	}
-	pool := x509.NewCertPool()
-	pool.AddCert(ca.cert)
+	ca := certs.New(t)
 	o := lone(t)
-	o.TLSConfig = &tls.Config{Certificates: []tls.Certificate{pair}, ClientCAs: pool, ClientAuth: tls.RequireAndVerifyClientCert}
+	o.TLSConfig = ca.Server(t, ca.Issue(t, "server", "127.0.0.1"), tls.RequireAndVerifyClientCert)
 	o.TLSTimeout, o.AllowNonTLS = 5, false
 	srv, _ := startNATS(t, o)
 
 	good := options(t, "tls://"+srv.Addr().String())
-	good.State.TLS.CA = ca.file
-	good.State.TLS.Cert, good.State.TLS.Key = ca.issue(t, "client")
+	mine := ca.Issue(t, "client")
+	good.State.TLS = catalog.StateTLS{CA: ca.File, Cert: mine.Cert, Key: mine.Key}
 	s := open(t, good)
 	current(t, s)
 	set(t, s, "u", "x")
 	want(t, s, "u", "x")
 
-	stranger := newAuthority(t, t.TempDir())
-	cert, key := stranger.issue(t, "client")
+	stranger := certs.New(t)
+	theirs := stranger.Issue(t, "client")
 	var opened sync.WaitGroup
 	for name, identity := range map[string]catalog.StateTLS{
-		"no certificate":           {CA: ca.file},
-		"a stranger's certificate": {CA: ca.file, Cert: cert, Key: key},
-		"another authority":        {CA: stranger.file, Cert: good.State.TLS.Cert, Key: good.State.TLS.Key},
-		"the system's authorities": {Cert: good.State.TLS.Cert, Key: good.State.TLS.Key},
+		"no certificate":           {CA: ca.File},
+		"a stranger's certificate": {CA: ca.File, Cert: theirs.Cert, Key: theirs.Key},
+		"another authority":        {CA: stranger.File, Cert: mine.Cert, Key: mine.Key},
+		"the system's authorities": {Cert: mine.Cert, Key: mine.Key},
 	} {
 		bad := good
 		bad.State.TLS, bad.DataDir = identity, t.TempDir()
@@ -134,7 +57,7 @@ func TestTLS(t *testing.T) {
 		})
 	}
 	opened.Wait()
-	for _, identity := range []catalog.StateTLS{{CA: "/nowhere/ca.pem"}, {CA: good.State.TLS.Key}, {CA: ca.file, Cert: cert, Key: good.State.TLS.Key}} {
+	for _, identity := range []catalog.StateTLS{{CA: "/nowhere/ca.pem"}, {CA: good.State.TLS.Key}, {CA: ca.File, Cert: theirs.Cert, Key: good.State.TLS.Key}} {
 		bad := good
 		bad.State.TLS = identity
 		if s, err := Open(t.Context(), bad); err == nil {

@@ -51,8 +51,15 @@ func New(t testing.TB) *Authority {
 // are addresses or names.
 func (a *Authority) Issue(t testing.TB, name string, hosts ...string) Pair {
 	t.Helper()
+	return a.IssueUntil(t, name, time.Now().Add(time.Hour), hosts...)
+}
+
+// IssueUntil is Issue, of a certificate that is good until then.
+func (a *Authority) IssueUntil(t testing.TB, name string, until time.Time, hosts ...string) Pair {
+	t.Helper()
 	key := newKey(t)
 	template := template(name)
+	template.NotAfter = until
 	template.KeyUsage = x509.KeyUsageDigitalSignature
 	template.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth}
 	for _, h := range hosts {
@@ -76,17 +83,23 @@ func (a *Authority) Issue(t testing.TB, name string, hosts ...string) Pair {
 	return p
 }
 
-// Server is what a server with this certificate does; it asks clients for one that
-// the authority has signed, as auth says.
-func (a *Authority) Server(t testing.TB, p Pair, auth tls.ClientAuthType) *tls.Config {
+// Load reads a certificate and its key.
+func (p Pair) Load(t testing.TB) *tls.Certificate {
 	t.Helper()
 	cert, err := tls.LoadX509KeyPair(p.Cert, p.Key)
 	if err != nil {
 		t.Fatal(err)
 	}
+	return &cert
+}
+
+// Server is what a server with this certificate does; it asks clients for one that
+// the authority has signed, as auth says.
+func (a *Authority) Server(t testing.TB, p Pair, auth tls.ClientAuthType) *tls.Config {
+	t.Helper()
 	pool := x509.NewCertPool()
 	pool.AddCert(a.Cert)
-	return &tls.Config{MinVersion: tls.VersionTLS12, Certificates: []tls.Certificate{cert}, ClientCAs: pool, ClientAuth: auth}
+	return &tls.Config{MinVersion: tls.VersionTLS12, Certificates: []tls.Certificate{*p.Load(t)}, ClientCAs: pool, ClientAuth: auth}
 }
 
 func template(name string) *x509.Certificate {
@@ -96,7 +109,7 @@ func template(name string) *x509.Certificate {
 	}
 	return &x509.Certificate{
 		SerialNumber: serial, Subject: pkix.Name{CommonName: name},
-		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
+		NotBefore: time.Now().Add(-2 * time.Hour), NotAfter: time.Now().Add(time.Hour),
 	}
 }
 

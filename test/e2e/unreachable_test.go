@@ -1,104 +1,35 @@
 package e2e
 
 import (
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
 	"crypto/tls"
-	"crypto/x509"
-	"crypto/x509/pkix"
-	"encoding/pem"
 	"io"
-	"math/big"
 	"net"
 	"net/http"
 	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 
 	"pgregory.net/rapid"
 
+	"github.com/shunt-gateway/shunt/test/certs"
 	"github.com/shunt-gateway/shunt/test/harness"
 )
-
-// authority is what the machine's certificate bundle is to a shunt under test.
-type authority struct {
-	cert *x509.Certificate
-	key  *ecdsa.PrivateKey
-}
-
-func newAuthority(t testing.TB) *authority {
-	t.Helper()
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	template := &x509.Certificate{
-		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "test authority"},
-		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
-		IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign,
-	}
-	der, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	cert, err := x509.ParseCertificate(der)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return &authority{cert, key}
-}
-
-// write leaves the bundle in a file.
-func (a *authority) write(t testing.TB) string {
-	t.Helper()
-	path := filepath.Join(t.TempDir(), "ca.pem")
-	harness.WriteFile(t, path, string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: a.cert.Raw})))
-	return path
-}
-
-// issue makes a server's certificate for names and addresses.
-func (a *authority) issue(t testing.TB, notAfter time.Time, hosts ...string) *tls.Certificate {
-	t.Helper()
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	template := &x509.Certificate{
-		SerialNumber: big.NewInt(2), NotBefore: time.Now().Add(-2 * time.Hour), NotAfter: notAfter,
-		KeyUsage: x509.KeyUsageDigitalSignature, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
-	}
-	for _, h := range hosts {
-		if ip := net.ParseIP(h); ip != nil {
-			template.IPAddresses = append(template.IPAddresses, ip)
-		} else {
-			template.DNSNames = append(template.DNSNames, h)
-		}
-	}
-	der, err := x509.CreateCertificate(rand.Reader, template, a.cert, &key.PublicKey, a.key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return &tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}
-}
 
 // FALL-1: a provider that cannot be reached, whose name does not resolve, or who is
 // not who it should be, is a connect failure; and TLS that is right works.
 func TestUnreachable(t *testing.T) {
 	t.Parallel()
-	ours, others := newAuthority(t), newAuthority(t)
-	later := time.Now().Add(time.Hour)
+	ours, others := certs.New(t), certs.New(t)
 	closed := harness.FreeAddr(t)
 	// p0 to p6 fail before a byte is said; p7 and p8 are right.
 	l := newLab(t, labOptions{Providers: 9, Models: 20,
 		Certs: map[string]*tls.Certificate{
-			"p2": others.issue(t, later, "127.0.0.1", "localhost"),
-			"p3": ours.issue(t, later, "elsewhere.example", "127.0.0.2"),
-			"p4": ours.issue(t, time.Now().Add(-time.Hour), "127.0.0.1"),
-			"p7": ours.issue(t, later, "127.0.0.1"),
-			"p8": ours.issue(t, later, "localhost"),
+			"p2": others.Issue(t, "p2", "127.0.0.1", "localhost").Load(t),
+			"p3": ours.Issue(t, "p3", "elsewhere.example", "127.0.0.2").Load(t),
+			"p4": ours.IssueUntil(t, "p4", time.Now().Add(-time.Hour), "127.0.0.1").Load(t),
+			"p7": ours.Issue(t, "p7", "127.0.0.1").Load(t),
+			"p8": ours.Issue(t, "p8", "localhost").Load(t),
 		},
 		Endpoint: map[string]string{
 			"p0": "http://" + closed + "/v1",
@@ -107,7 +38,7 @@ func TestUnreachable(t *testing.T) {
 		},
 		Host:    map[string]string{"p8": "localhost"},
 		Each:    map[string]string{"p5": "timeout: {connect: 300ms}"},
-		Harness: harness.Options{Env: []string{"SSL_CERT_FILE=" + ours.write(t)}},
+		Harness: harness.Options{Env: []string{"SSL_CERT_FILE=" + ours.File}},
 		Routing: "max_attempts: 9",
 	})
 	for _, tc := range []struct{ name, slug string }{
