@@ -10,10 +10,11 @@ import (
 	"testing"
 
 	"github.com/shunt-gateway/shunt/test/harness"
+	"github.com/shunt-gateway/shunt/test/pair"
 )
 
 // side is an Envoy whose logs somebody else rotates.
-type side struct{ *harness.Side }
+type side struct{ *pair.Pair }
 
 // rotate does what logrotate would.
 func (s side) rotate(t *testing.T, how string) {
@@ -44,7 +45,7 @@ func TestServeWithJournal(t *testing.T) {
 	for _, how := range []string{"rename", "copytruncate"} {
 		t.Run(how, func(t *testing.T) {
 			p := newProvider(t)
-			s := side{harness.StartSide(t, p.config("sinks: [{file: events.jsonl}], settle_timeout: 30s, journal: ends.jsonl"))}
+			s := side{pair.Start(t, p.config("sinks: [{file: events.jsonl}], settle_timeout: 30s, journal: ends.jsonl"))}
 			sink, journal := filepath.Join(s.Dir, "events.jsonl"), filepath.Join(s.Dir, "ends.jsonl")
 			for _, rotated := range []string{"after", "before"} {
 				harness.Eventually(t, "Envoy and shunt serve", func() error {

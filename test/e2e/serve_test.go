@@ -11,14 +11,15 @@ import (
 	"time"
 
 	"github.com/shunt-gateway/shunt/test/harness"
+	"github.com/shunt-gateway/shunt/test/pair"
 )
 
 // side has an event file.
-type side struct{ *harness.Side }
+type side struct{ *pair.Pair }
 
 func startSide(t *testing.T, yaml string) side {
 	t.Helper()
-	return side{harness.StartSide(t, "billing: {sinks: [{file: events.jsonl}]}\n"+yaml)}
+	return side{pair.Start(t, "billing: {sinks: [{file: events.jsonl}]}\n"+yaml)}
 }
 
 // SEC-5: with shunt dead, and Envoy alive, every request is answered at once as

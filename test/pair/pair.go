@@ -1,4 +1,5 @@
-package harness
+// Package pair runs an Envoy of somebody else's beside a shunt that serves it.
+package pair
 
 import (
 	"fmt"
@@ -9,32 +10,32 @@ import (
 	"testing"
 
 	"github.com/shunt-gateway/shunt/envoy/runner"
+	"github.com/shunt-gateway/shunt/test/harness"
 )
 
-// Side is an Envoy that somebody else runs, on a rendered file, and a shunt that serves
+// Pair is an Envoy that somebody else runs, on a rendered file, and a shunt that serves
 // it (CMD-2, CMD-5).
-type Side struct {
-	Shunt // URL and Dir alone
-	Admin string
-	Envoy *exec.Cmd
-	Serve *exec.Cmd
+type Pair struct {
+	harness.Shunt // URL and Dir alone
+	Admin         string
+	Envoy, Serve  *exec.Cmd
 }
 
-// StartSide starts both and waits until they answer. They end with the test. yaml is
+// Start starts both and waits until they answer. They end with the test. yaml is
 // the configuration without listen and admin.
-func StartSide(t testing.TB, yaml string) *Side {
+func Start(t testing.TB, yaml string) *Pair {
 	t.Helper()
-	s := &Side{}
+	s := &Pair{}
 	s.Dir = t.TempDir()
-	listen, admin := FreeAddr(t), FreeAddr(t)
+	listen, admin := harness.FreeAddr(t), harness.FreeAddr(t)
 	s.URL, s.Admin = "http://"+listen, "http://"+admin
-	WriteFile(t, s.Config(), fmt.Sprintf("listen: %s\nadmin: %s\n%s", listen, admin, yaml))
-	bootstrap, err := Command("render", "envoy", "--with-secrets", "-c", s.Config()).Output()
+	harness.WriteFile(t, s.Config(), fmt.Sprintf("listen: %s\nadmin: %s\n%s", listen, admin, yaml))
+	bootstrap, err := harness.Command("render", "envoy", "--with-secrets", "-c", s.Config()).Output()
 	if err != nil {
 		t.Fatalf("render: %v", err)
 	}
 	file := filepath.Join(s.Dir, "envoy.yaml")
-	WriteFile(t, file, string(bootstrap))
+	harness.WriteFile(t, file, string(bootstrap))
 	binary, err := runner.Search{}.Find(t.Context())
 	if err != nil {
 		t.Fatal(err)
@@ -42,19 +43,19 @@ func StartSide(t testing.TB, yaml string) *Side {
 	s.Again(t)
 	s.Envoy = s.start(t, exec.Command(binary.Path, "-c", file, "--disable-hot-restart", "--concurrency", "1", "-l", "error",
 		"--file-flush-interval-msec", "50"))
-	Eventually(t, "Envoy serves", func() error { return answers(s.URL + "/v1/models") })
+	harness.Eventually(t, "Envoy serves", func() error { return answers(s.URL + "/v1/models") })
 	return s
 }
 
 // Again starts shunt, which has ended.
-func (s *Side) Again(t testing.TB) {
+func (s *Pair) Again(t testing.TB) {
 	t.Helper()
-	s.Serve = s.start(t, Command("serve", "-c", s.Config()))
-	Eventually(t, "shunt serves", func() error { return answers(s.Admin + "/readyz") })
+	s.Serve = s.start(t, harness.Command("serve", "-c", s.Config()))
+	harness.Eventually(t, "shunt serves", func() error { return answers(s.Admin + "/readyz") })
 }
 
 // Said are the files of what both have said.
-func (s *Side) Said(t testing.TB) []string {
+func (s *Pair) Said(t testing.TB) []string {
 	t.Helper()
 	files, err := filepath.Glob(filepath.Join(s.Dir, "said*"))
 	if err != nil {
@@ -63,7 +64,7 @@ func (s *Side) Said(t testing.TB) []string {
 	return files
 }
 
-func (s *Side) start(t testing.TB, cmd *exec.Cmd) *exec.Cmd {
+func (s *Pair) start(t testing.TB, cmd *exec.Cmd) *exec.Cmd {
 	t.Helper()
 	said, err := os.CreateTemp(s.Dir, "said")
 	if err != nil {
