@@ -36,3 +36,40 @@ local function bytes(chunk)
   if n == 0 then return "" end
   return chunk:getBytes(0, n)
 end
+
+-- The end of the JSON string that begins at i (which holds the quote).
+local function string_end(s, i)
+  local j = i + 1
+  while true do
+    local c = s:find('["\\]', j)
+    if not c then return nil end
+    if s:byte(c) == 34 then return c end
+    j = c + 2
+  end
+end
+
+-- The end of the JSON value that begins at i, nil where s ends before it.
+local function value_end(s, i)
+  local c = s:byte(i)
+  if c == 34 then return string_end(s, i) end
+  if c ~= 123 and c ~= 91 then
+    local stop = s:find("[%s,}%]]", i)
+    return stop and stop - 1
+  end
+  local depth = 0
+  while true do
+    i = s:find('["{}%[%]]', i)
+    if not i then return nil end
+    c = s:byte(i)
+    if c == 34 then
+      i = string_end(s, i)
+      if not i then return nil end
+    elseif c == 123 or c == 91 then
+      depth = depth + 1
+    else
+      depth = depth - 1
+      if depth == 0 then return i end
+    end
+    i = i + 1
+  end
+end

@@ -182,7 +182,12 @@ func TestCancelled(t *testing.T) {
 // when the provider has seen it too.
 func (p *probe) leaveAfter(c *http.Client, chunk string, left <-chan struct{}) harness.Event {
 	p.t.Helper()
-	req := newPost(p.t, p.URL+chatPath, p.body(stream))
+	return p.leaveAfterOf(c, newPost(p.t, p.URL+chatPath, p.body(stream)), chunk, left)
+}
+
+// leaveAfterOf is leaveAfter with a request of one's own.
+func (p *probe) leaveAfterOf(c *http.Client, req *http.Request, chunk string, left <-chan struct{}) harness.Event {
+	p.t.Helper()
 	ctx, cancel := contextWithCancel(req)
 	defer cancel()
 	resp, err := c.Do(req.WithContext(ctx))

@@ -20,7 +20,11 @@ func TestUsageIsFound(t *testing.T) {
 	choices := func(text string) string {
 		return `"choices":[{"message":{"content":"` + text + `"},"finish_reason":"stop"}]`
 	}
+	parts := `"usage_breakdown":{"models":[{"model":"{\"","usage":{"prompt_tokens":5,"completion_tokens":2}}]}`
 	for name, h := range map[string]http.HandlerFunc{
+		"before its parts":      reply(200, "application/json", `{`+choices("x")+`,"usage":{`+counts+`},`+parts+`}`),
+		"an event with parts":   pieces("text/event-stream", sse("\n", chunkStop), `data: {"usage":{`+counts+`},"x":[`, `{},{`+parts+"}]}\n\n", sse("\n", done)),
+		"behind unequal braces": reply(200, "application/json", `{"tools":{"usage":{"x_tokens":1,"x":"}"}, "y":{"usage":{"x_tokens":1,"x":"{"}}},`+choices("x")+`,"usage":{`+counts+`}}`),
 		"before a long answer":  reply(200, "application/json", `{"usage":{`+counts+`},`+choices(long)+`}`),
 		"behind a long answer":  reply(200, "application/json", `{`+choices(long)+`,"usage":{`+counts+`}}`),
 		"of several, the last":  reply(200, "application/json", `{"tools":{"usage":{"type":"object"}},"x":{"usage":{"prompt_tokens":1,"completion_tokens":1}},`+choices("x")+`,"usage":{`+counts+`}}`),
@@ -211,6 +215,26 @@ func TestUsageOfTheClients(t *testing.T) {
 	a.want(t, 200, "p0", 1)
 	if u := p.event(a).Data.Usage; u.Source != "reported" || u.PromptTokens != 11 || u.CompletionTokens != 22 {
 		t.Errorf("the event's usage is %+v", u)
+	}
+}
+
+// BILL-8: nor does what a client has the provider repeat count where there is no other
+// report, because the client left before it.
+func TestUsageOfTheClientsAlone(t *testing.T) {
+	t.Parallel()
+	p := newProbe(t)
+	left := make(chan struct{})
+	p.on("p0", func(w http.ResponseWriter, r *http.Request) {
+		pieces("text/event-stream",
+			`data: {"type":"response.created","response":{"tools":[{"usage":{"input_tokens":1,"output_tokens":1}}],"usage":null}}`+"\n\n",
+			`data: {"type":"response.output_text.delta","delta":"`+strings.Repeat("w", 1000)+`"}`+"\n\n", ": end\n\n")(w, r)
+		<-r.Context().Done()
+		close(left)
+	})
+	req := newPost(t, p.URL+"/v1/responses", p.body(stream))
+	e := p.leaveAfterOf(client, req, ": end", left)
+	if u := e.Data.Usage; e.Data.Status != "cancelled" || u.Source != "estimated" || u.PromptTokens == 1 || u.CompletionTokens == 1 {
+		t.Errorf("the event says %s, %+v", e.Data.Status, u)
 	}
 }
 
