@@ -28,6 +28,7 @@ local function new_usage_reader(handle, stream)
   local function keep(object)
     if #object > USAGE_LIMIT or not object:find('_tokens"%s*:') then return false end
     object = object:gsub("[\r\n]+data:", " ") -- over several lines of an event
+    object = object:gsub("[^\32-\126]", " ") -- the access log's protobuf takes UTF-8 alone
     if object ~= last then
       last = object
       mark(handle, "usage", object)

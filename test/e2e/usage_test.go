@@ -218,6 +218,20 @@ func TestUsageOfTheClients(t *testing.T) {
 	}
 }
 
+// BILL-4: a report with bytes in it that are no text is one all the same, and does not
+// end the stream that tells shunt of requests.
+func TestUsageThatIsNoText(t *testing.T) {
+	t.Parallel()
+	p := newProbe(t)
+	p.on("p0", reply(200, "application/json", `{"choices":[{"message":{"content":"x"},"finish_reason":"stop"}],"usage":{"x":"`+"\xff"+`","prompt_tokens":11,"completion_tokens":22}}`))
+	if u := p.event(p.chat("")).Data.Usage; u.Source != "reported" || u.PromptTokens != 11 || u.CompletionTokens != 22 {
+		t.Errorf("the event's usage is %+v", u)
+	}
+	if strings.Contains(p.Output(), "string field contains invalid UTF-8") {
+		t.Error("the access log's stream was closed")
+	}
+}
+
 // BILL-8: nor does what a client has the provider repeat count where there is no other
 // report, because the client left before it.
 func TestUsageOfTheClientsAlone(t *testing.T) {
