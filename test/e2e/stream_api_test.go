@@ -210,16 +210,6 @@ func TestBrokenStreams(t *testing.T) {
 			}
 		})
 	}
-	t.Run("FALL-1 reset after the headers", func(t *testing.T) {
-		t.Parallel()
-		p := newProbe(t)
-		p.on("p0", raw("HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n"))
-		a := p.chat(stream)
-		a.want(t, 200, "p0", 1)
-		if a.Err == nil || a.Body != "" || len(p.seen("p1")) != 0 {
-			t.Errorf("the client saw %q, %v; p1 was asked %d times", a.Body, a.Err, len(p.seen("p1")))
-		}
-	})
 	t.Run("FALL-1 reset within an event", func(t *testing.T) {
 		t.Parallel()
 		p := newProbe(t)
