@@ -116,7 +116,7 @@ func (l *lab) wantTrailers(t *testing.T, slug string) {
 	t.Helper()
 	p := l.probe(t)
 	for body, kind := range map[string]string{
-		`{"id":1}`: "application/json", sse("\n", chunkRole, chunkUsage, done): "text/event-stream", "x": "text/plain",
+		`{"id":1}`: "application/json", sse("\n", chunkRole, chunkUsage, done): "text/event-stream", "x": "text/plain", "": "application/json",
 	} {
 		p.on(slug, func(w http.ResponseWriter, r *http.Request) {
 			w.Header().Set("trailer", "x-shunt-outcome, set-cookie")
