@@ -13,6 +13,7 @@ import (
 
 	"github.com/shunt-gateway/shunt/extproc/admission"
 	"github.com/shunt-gateway/shunt/extproc/billing"
+	"github.com/shunt-gateway/shunt/extproc/streams"
 )
 
 // Book is what an Outbox needs of an admission.Book.
@@ -201,13 +202,13 @@ func (o *Options) dedupe() time.Duration { return max(leastDedupe, o.SettleTimeo
 // sinks that this instance no longer has.
 func (b *Outbox) setup(ctx context.Context) error {
 	o := &b.opt
-	s, err := ensureStream(ctx, o.JS, jetstream.StreamConfig{
+	s, err := streams.Ensure(ctx, o.JS, jetstream.StreamConfig{
 		Name: o.stream(), Subjects: []string{o.subjects() + "*"},
 		Description: "shunt: billing events on their way to sinks",
 		Storage:     jetstream.FileStorage, Replicas: o.Replicas, Duplicates: o.dedupe(),
 		// The log has what a crash takes from the stream.
 		PersistMode: o.persistMode(),
-	})
+	}, merge)
 	if err != nil {
 		return err
 	}
@@ -224,11 +225,11 @@ func (b *Outbox) setup(ctx context.Context) error {
 
 func (b *Outbox) makeDeadStream(ctx context.Context) error {
 	o := &b.opt
-	_, err := ensureStream(ctx, o.JS, jetstream.StreamConfig{
+	_, err := streams.Ensure(ctx, o.JS, jetstream.StreamConfig{
 		Name: o.deadStream(), Subjects: []string{o.deadSubjects() + ">"},
 		Description: "shunt: billing events that a sink did not take",
 		Storage:     jetstream.FileStorage, Replicas: o.Replicas, Duplicates: o.dedupe(),
-	})
+	}, merge)
 	return err
 }
 

@@ -8,6 +8,8 @@ import (
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/shunt-gateway/shunt/extproc/streams"
 )
 
 // bucket is a JetStream key-value bucket, as `nats kv` and other clients know it
@@ -99,21 +101,9 @@ func (b *bucket) purge(ctx context.Context, key string) (uint64, error) {
 func (b *bucket) ensure(ctx context.Context) (*jetstream.StreamInfo, error) {
 	want := b.config()
 	want.Name, want.Subjects = "KV_"+b.name, []string{b.prefix + ">"}
-	stream, err := b.js.Stream(ctx, want.Name)
-	if errors.Is(err, jetstream.ErrStreamNotFound) {
-		stream, err = b.js.CreateStream(ctx, want)
-		if errors.Is(err, jetstream.ErrStreamNameAlreadyInUse) { // another instance was faster
-			stream, err = b.js.Stream(ctx, want.Name)
-		}
-	}
+	stream, err := streams.Ensure(ctx, b.js, want, merge)
 	if err != nil {
 		return nil, fmt.Errorf("open bucket %s: %w", b.name, err)
-	}
-	have := stream.CachedInfo().Config
-	if merged, differs := merge(have, want); differs {
-		if stream, err = b.js.UpdateStream(ctx, merged); err != nil {
-			return nil, fmt.Errorf("bring bucket %s up to date: %w", b.name, err)
-		}
 	}
 	if b.stream.Swap(&stream) == nil {
 		close(b.seen)
@@ -121,8 +111,7 @@ func (b *bucket) ensure(ctx context.Context) (*jetstream.StreamInfo, error) {
 	return stream.CachedInfo(), nil
 }
 
-// merge changes of a stream what correctness and the configuration need; what else
-// an operator set (placement, compression, more replicas) stays.
+// merge is a streams.Merge: correctness and the configuration need these.
 func merge(have, want jetstream.StreamConfig) (merged jetstream.StreamConfig, differs bool) {
 	merged = have
 	change(&merged.AllowDirect, want.AllowDirect, &differs)

@@ -25,8 +25,9 @@ var mayImport = map[string][]string{
 	"extproc/openai":     {},
 	"extproc/billing":    {"catalog", "policy/..."},
 	"extproc/admission":  {"extproc/billing"},
-	"extproc/outbox":     {"extproc/admission", "extproc/billing"},
-	"extproc/state":      {"catalog", "policy/..."},
+	"extproc/streams":    {},
+	"extproc/outbox":     {"extproc/admission", "extproc/billing", "extproc/streams"},
+	"extproc/state":      {"catalog", "policy/...", "extproc/streams"},
 	"extproc/accesslog":  {"catalog", "policy/...", "extproc/billing", "envoy/names"},
 	// openai: the one place that writes error bodies (API-6).
 	"extproc/api":           {"catalog", "policy/...", "extproc/openai"},
