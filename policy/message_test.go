@@ -74,13 +74,16 @@ models:
 	if err != nil {
 		t.Fatal(err)
 	}
-	req, refused := policy.Read(&policy.Input{API: catalog.Chat, Path: "/v1/chat/completions", Model: []byte(`"m"`)}, c)
-	if refused != nil {
-		t.Fatal(refused)
-	}
-	_, refused = policy.Decide(req, &policy.Snapshot{Catalog: c}, noon, 0)
-	if refused == nil || refused.Code != policy.CodeProviderNotAvailable || refused.Param != "model" || !strings.Contains(refused.Message, `no default provider of "m"`) {
-		t.Errorf("got %+v", refused)
+	for param, in := range map[string]policy.Input{"model": {Model: []byte(`"m"`)}, "model_id": {ModelID: []byte(`"m"`)}} {
+		in.API, in.Path = catalog.Chat, "/v1/chat/completions"
+		req, refused := policy.Read(&in, c)
+		if refused != nil {
+			t.Fatal(refused)
+		}
+		_, refused = policy.Decide(req, &policy.Snapshot{Catalog: c}, noon, 0)
+		if refused == nil || refused.Code != policy.CodeProviderNotAvailable || refused.Param != param || !strings.Contains(refused.Message, `no default provider of "m"`) {
+			t.Errorf("%s: got %+v", param, refused)
+		}
 	}
 }
 

@@ -37,7 +37,7 @@ func (d *decider) nobody(m *catalog.Model, c *candidates) *Error {
 	case NoCaching:
 		return noCaching(ctl, model)
 	case NotDefault:
-		return na("model", "no default provider of "+model+" can serve this request; name another one to use it")
+		return na(d.req.modelParam, "no default provider of "+model+" can serve this request; name another one to use it")
 	}
 	param := d.req.modelParam
 	if ctl.pin != nil {
