@@ -138,11 +138,7 @@ func TestCancelled(t *testing.T) {
 				t.Parallel()
 				p := newProbe(t)
 				left := make(chan struct{})
-				p.on("p0", func(w http.ResponseWriter, r *http.Request) {
-					pieces("text/event-stream", sse("\n", chunkRole, chunkWord, chunkWord))(w, r)
-					<-r.Context().Done()
-					close(left)
-				})
+				p.on("p0", untilLeft(left, pieces("text/event-stream", sse("\n", chunkRole, chunkWord, chunkWord))))
 				e := p.leaveAfter(c, chunkWord, left)
 				if u := e.Data.Usage; e.Data.Status != "cancelled" || u.Source != "estimated" || u.PromptTokens == 0 || u.CompletionTokens == 0 || e.Data.Amount == "0" {
 					t.Errorf("the event says %s, %+v, %s", e.Data.Status, u, e.Data.Amount)
@@ -175,6 +171,15 @@ func TestCancelled(t *testing.T) {
 				t.Error("FALL-1: p2 was asked for a client that had left")
 			}
 		})
+	}
+}
+
+// untilLeft begins an answer with h, and closes left when the client has gone.
+func untilLeft(left chan<- struct{}, h http.HandlerFunc) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		h(w, r)
+		<-r.Context().Done()
+		close(left)
 	}
 }
 

@@ -82,14 +82,11 @@ func TestUsageOfCancelled(t *testing.T) {
 			t.Parallel()
 			p := newProbe(t)
 			left := make(chan struct{})
-			p.on("p0", func(w http.ResponseWriter, r *http.Request) {
-				for _, c := range tc.chunks { // each in a frame of its own, or Envoy may join them
-					pieces("text/event-stream", sse("\n", c))(w, r)
-				}
-				pieces("text/event-stream", ": end\n\n")(w, r)
-				<-r.Context().Done()
-				close(left)
-			})
+			var parts []string
+			for _, c := range tc.chunks { // each in a frame of its own, or Envoy may join them
+				parts = append(parts, sse("\n", c))
+			}
+			p.on("p0", untilLeft(left, pieces("text/event-stream", append(parts, ": end\n\n")...)))
 			e := p.leaveAfter(client, ": end", left)
 			u := e.Data.Usage
 			if e.Data.Status != "cancelled" || u.Source != tc.source || u.PromptTokens != 11 || u.CompletionTokens == 0 {
@@ -132,11 +129,7 @@ func TestReportedBeforeTheEnd(t *testing.T) {
 			t.Parallel()
 			p := newProbe(t)
 			left := make(chan struct{})
-			p.on("p0", func(w http.ResponseWriter, r *http.Request) {
-				pieces("text/event-stream", tc.stream)(w, r)
-				<-r.Context().Done()
-				close(left)
-			})
+			p.on("p0", untilLeft(left, pieces("text/event-stream", tc.stream)))
 			check(t, p.leaveAfter(client, tc.last, left), "cancelled")
 		})
 		t.Run(tc.name+", the provider breaks off", func(t *testing.T) {
